@@ -1,0 +1,70 @@
+"""Errors that a user, an app, a file or the network can cause: one clear line each, never a traceback."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class HomeHelperError(Exception):
+    """Something that is told in one sentence: what is wrong, where, and how to mend it.
+
+    ``slug`` is the machine's word for it, ``http_status`` what the API answers with, ``exit_code``
+    what the command line ends with (contract, sections 6 and 7).
+    """
+
+    slug = "failed"
+    http_status = 503
+    exit_code = 1
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class InvalidInputError(HomeHelperError):
+    """The request or a file is not of the form it must have."""
+
+    slug = "invalid"
+    http_status = 422
+    exit_code = 1
+
+
+class UsageError(HomeHelperError):
+    """The words of a command are wrong."""
+
+    slug = "usage"
+    http_status = 400
+    exit_code = 2
+
+
+class UnknownAppError(HomeHelperError):
+    """No app of that id is known on this home."""
+
+    slug = "unknown_app"
+    http_status = 404
+    exit_code = 5
+
+
+class ConflictError(HomeHelperError):
+    """It cannot be done in the state that the app or the engine is in."""
+
+    slug = "conflict"
+    http_status = 409
+    exit_code = 1
+
+
+class NoEngineError(HomeHelperError):
+    """No engine runs on this home."""
+
+    slug = "no_engine"
+    http_status = 503
+    exit_code = 3
+
+
+class EngineRunsError(HomeHelperError):
+    """Another engine runs on this home."""
+
+    slug = "engine_runs"
+    http_status = 409
+    exit_code = 4

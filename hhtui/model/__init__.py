@@ -1,0 +1,1 @@
+"""The words that engine, client, command line and screens share."""

@@ -1,0 +1,148 @@
+"""The app's record as the registry keeps it and the API answers with it (contract, section 5)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_serializer
+
+from hhtui.text import iso_utc
+
+
+class Status(StrEnum):
+    """Where an app stands."""
+
+    DISCOVERED = "discovered"
+    INVALID = "invalid"
+    INSTALLING = "installing"
+    STOPPED = "stopped"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    BACKOFF = "backoff"
+    FAILED = "failed"
+    WAITING = "waiting"
+
+    @property
+    def settled(self) -> bool:
+        """No action of the engine's own accord is under way."""
+        return self not in _MOVING
+
+
+_MOVING = frozenset({Status.INSTALLING, Status.STARTING, Status.STOPPING, Status.BACKOFF})
+
+
+class Health(StrEnum):
+    """What the app says of itself, or what the engine sees."""
+
+    UNKNOWN = "unknown"
+    GOOD = "good"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class AppType(StrEnum):
+    """How an app is started."""
+
+    SERVICE = "service"
+    STREAMLIT = "streamlit"
+
+
+class Verb(StrEnum):
+    """What a client can ask for an app: POST /api/v1/apps/{id}/<verb>."""
+
+    START = "start"
+    STOP = "stop"
+    RESTART = "restart"
+    INSTALL = "install"
+    ENABLE = "enable"
+    DISABLE = "disable"
+    RESET = "reset"
+
+
+class _Timed(BaseModel):
+    @field_serializer("*", mode="wrap", when_used="json")
+    def _times(self, value: Any, handler: Any) -> Any:
+        return iso_utc(value, milliseconds=True) if isinstance(value, datetime) else handler(value)
+
+
+class ResourceUsage(BaseModel):
+    """Of the app's whole process tree; None where it is not measured."""
+
+    cpu_percent: float | None = None
+    memory_mb: float | None = None
+    disk_mb: float | None = None
+
+
+class ExitInfo(_Timed):
+    """How the last process ended: ``code`` or ``signal`` (a name such as SIGKILL), or neither if nobody could tell."""
+
+    code: int | None = None
+    signal: str | None = None
+    at: datetime
+    words: str
+
+
+class HealthReport(_Timed):
+    """The last health check's answer."""
+
+    health: Health = Health.UNKNOWN
+    message: str = ""
+    extra_info: Any = None
+    checked_at: datetime | None = None
+    latency_ms: float | None = None
+    failures: int = 0
+
+
+class ProcessIdentity(BaseModel):
+    """One process over all time: pids are reused and wall clocks jump, this is not (proc(5): boot_id, field 22 of stat)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    boot_id: str
+    pid: int
+    start_ticks: int
+
+
+class RuntimeInfo(_Timed):
+    """The changing part of a record. ``wanted`` is the user's intent, kept apart from the state."""
+
+    assigned_port: int | None = None
+    process_id: int | None = None
+    service_name: str | None = None
+    started_at: datetime | None = None
+    last_health_check: datetime | None = None
+    health: Health = Health.UNKNOWN
+    health_report: HealthReport = Field(default_factory=HealthReport)
+    restarts: int = 0
+    exit: ExitInfo | None = None
+    error: str | None = None
+    reason: str = ""
+    wanted: bool = False
+    identity: ProcessIdentity | None = None
+    instance: str | None = None
+    next_restart_in_seconds: float | None = None
+    url: str | None = None
+    install_progress: str | None = None
+    manifest_changed: bool = False
+    resource_usage: ResourceUsage = Field(default_factory=ResourceUsage)
+
+
+class AppRecord(_Timed):
+    """One app. ``manifest`` is the file's object as read; ``enabled`` overrides its autostart when set."""
+
+    app_id: str
+    name: str
+    type: AppType | None = None
+    description: str = ""
+    version: str = ""
+    status: Status = Status.DISCOVERED
+    path: str
+    manifest: dict[str, Any] = Field(default_factory=dict)
+    warnings: list[str] = Field(default_factory=list)
+    enabled: bool | None = None
+    runtime_info: RuntimeInfo = Field(default_factory=RuntimeInfo)
+    discovered_at: datetime
+    last_updated: datetime

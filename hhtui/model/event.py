@@ -1,0 +1,111 @@
+"""Events: what happened, in the form of the contract's section 8."""
+
+from __future__ import annotations
+
+import fnmatch
+import uuid
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, Field, field_serializer
+
+from hhtui.text import iso_utc
+
+CHANNEL_EVENTS = "homehelper:events"
+CHANNEL_HEALTH = "homehelper:health"
+CHANNEL_METRICS = "homehelper:metrics"
+CHANNEL_LOGS = "homehelper:logs"
+
+
+def app_channel(app_id: str) -> str:
+    """The channel that carries one app's events."""
+    return f"homehelper:apps:{app_id}"
+
+
+class EventType(StrEnum):
+    """Every type that the engine itself publishes."""
+
+    APP_DISCOVERED = "app_discovered"
+    APP_REMOVED = "app_removed"
+    APP_CHANGED = "app_changed"
+    APP_INSTALLING = "app_installing"
+    APP_INSTALLED = "app_installed"
+    APP_STARTING = "app_starting"
+    APP_STARTED = "app_started"
+    APP_STOPPING = "app_stopping"
+    APP_STOPPED = "app_stopped"
+    APP_WAITING = "app_waiting"
+    APP_CRASHED = "app_crashed"
+    APP_FAILED = "app_failed"
+    APP_ADOPTED = "app_adopted"
+    HEALTH_CHECK = "health_check"
+    CONFIG_CHANGED = "config_changed"
+    REDIS_CONNECTED = "redis_connected"
+    REDIS_LOST = "redis_lost"
+    BACKUP_CREATED = "backup_created"
+    THROTTLED = "throttled"
+    ENGINE_STARTED = "engine_started"
+    ENGINE_STOPPING = "engine_stopping"
+    METRICS = "metrics"
+    LOG = "log"
+    ERROR = "error"
+
+
+class EventMetadata(BaseModel):
+    """``sequence`` counts the engine's own events from 1 at each start; ``epoch`` tells starts apart."""
+
+    version: str = "1.0.0"
+    correlation_id: str
+    host: str
+    sequence: int
+    epoch: int
+
+
+class Event(BaseModel):
+    """One event; ``source`` is an app_id, ``system`` or ``service_manager``."""
+
+    timestamp: datetime
+    event_type: EventType
+    source: str
+    data: dict[str, Any] = Field(default_factory=dict)
+    metadata: EventMetadata
+
+    @field_serializer("timestamp")
+    def _timestamp(self, value: datetime) -> str:
+        return iso_utc(value, milliseconds=True)
+
+
+class Message(BaseModel):
+    """What travels on the bus and in the event stream.
+
+    ``id`` is ``<epoch>-<n>``, ascending, the SSE id and the Redis Stream id. ``channels``: the first is the primary one.
+    Exactly one of ``event`` (the engine's own), ``payload`` (another program's JSON) and ``text`` (anything else,
+    cut at 64 KiB, not sanitised) is set. ``dropped`` counts messages left out before this one in a flood.
+    """
+
+    id: str
+    channels: tuple[str, ...]
+    received_at: datetime
+    event: Event | None = None
+    payload: Any = None
+    text: str | None = None
+    dropped: int = 0
+
+    @field_serializer("received_at")
+    def _received_at(self, value: datetime) -> str:
+        return iso_utc(value, milliseconds=True)
+
+    def matches(self, pattern: str) -> bool:
+        """Whether one of the channels matches the glob ``pattern``."""
+        return any(fnmatch.fnmatchcase(channel, pattern) for channel in self.channels)
+
+
+def new_correlation_id() -> str:
+    """A fresh id for everything that one user action will cause."""
+    return str(uuid.uuid4())
+
+
+def utc_now() -> datetime:
+    """The wall clock, for showing to people; never for measuring time."""
+    return datetime.now(UTC)

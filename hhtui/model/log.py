@@ -1,0 +1,66 @@
+"""Log files and pages of them (contract, sections 6 and 9)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, Field, field_serializer
+
+from hhtui.text import iso_utc
+
+
+class LogFile(BaseModel):
+    """One log with its rotated archives; ``size_bytes`` is the sum over the set."""
+
+    name: str
+    size_bytes: int
+    files: int
+    modified_at: datetime | None = None
+
+    @field_serializer("modified_at")
+    def _modified_at(self, value: datetime | None) -> str | None:
+        return iso_utc(value, milliseconds=True) if value else None
+
+
+class LogQuery(BaseModel):
+    """What of a log is asked for. Page 1 is the newest; ``since``/``until`` are UTC; ``regex`` makes ``search`` one.
+
+    ``after`` (a ``LogPage.end``) asks for what was written since, for following.
+    """
+
+    page: int = Field(1, ge=1)
+    page_size: int = Field(200, ge=1, le=5000)
+    search: str | None = Field(None, max_length=1000)
+    regex: bool = False
+    since: datetime | None = None
+    until: datetime | None = None
+    after: int | None = Field(None, ge=0)
+
+
+class LogLine(BaseModel):
+    """One line without its newline; ``offset`` counts bytes over the whole rotated set; ``size`` is its full length in bytes."""
+
+    offset: int
+    time: datetime | None = None
+    text: str
+    size: int
+    cut: bool = False
+
+    @field_serializer("time")
+    def _time(self, value: datetime | None) -> str | None:
+        return iso_utc(value, milliseconds=True) if value else None
+
+
+class LogPage(BaseModel):
+    """Lines in file order. ``start`` is the first byte still kept; ``end`` the offset behind the last byte of the set."""
+
+    app_id: str
+    name: Literal["app", "error", "access", "setup"] | str
+    page: int
+    pages: int
+    page_size: int
+    total_lines: int
+    lines: list[LogLine]
+    start: int = 0
+    end: int = 0
