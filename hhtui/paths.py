@@ -32,7 +32,7 @@ def find_home(explicit: str | Path | None = None, environ: Mapping[str, str] = o
 
 
 def app_id_of(folder_name: str) -> str:
-    """The app's id: the folder's name lower-cased and made to fit ``[a-z0-9][a-z0-9_-]{0,62}``; "" if nothing is left."""
+    """The app's id: the folder's name made to fit ``[a-z0-9][a-z0-9_-]{0,62}``; "" if nothing is left."""
     fitted = re.sub(r"[^a-z0-9_-]+", "-", folder_name.lower()).lstrip("_-")[:63]
     return fitted.rstrip("-") if fitted != folder_name else fitted
 

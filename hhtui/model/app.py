@@ -97,7 +97,7 @@ class HealthReport(_Timed):
 
 
 class ProcessIdentity(BaseModel):
-    """One process over all time: pids are reused and wall clocks jump, this is not (proc(5): boot_id, field 22 of stat)."""
+    """One process over all time, whatever pids are reused and clocks jump (proc(5): boot_id, field 22 of stat)."""
 
     model_config = ConfigDict(frozen=True)
 

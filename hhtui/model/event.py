@@ -79,7 +79,7 @@ class Event(BaseModel):
 class Message(BaseModel):
     """What travels on the bus and in the event stream.
 
-    ``id`` is ``<epoch>-<n>``, ascending, the SSE id and the Redis Stream id. ``channels``: the first is the primary one.
+    ``id`` is ``<epoch>-<n>``, ascending, the SSE id and the Redis Stream id. The first of ``channels`` is the primary.
     Exactly one of ``event`` (the engine's own), ``payload`` (another program's JSON) and ``text`` (anything else,
     cut at 64 KiB, not sanitised) is set. ``dropped`` counts messages left out before this one in a flood.
     """

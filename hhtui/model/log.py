@@ -39,7 +39,7 @@ class LogQuery(BaseModel):
 
 
 class LogLine(BaseModel):
-    """One line without its newline; ``offset`` counts bytes over the whole rotated set; ``size`` is its full length in bytes."""
+    """One line without its newline; ``offset`` counts bytes since the log began, ``size`` its own bytes."""
 
     offset: int
     time: datetime | None = None
@@ -53,7 +53,7 @@ class LogLine(BaseModel):
 
 
 class LogPage(BaseModel):
-    """Lines in file order. ``start`` is the first byte still kept; ``end`` the offset behind the last byte of the set."""
+    """Lines in file order. ``start`` is the first byte still kept, ``end`` the offset behind the last byte."""
 
     app_id: str
     name: Literal["app", "error", "access", "setup"] | str

@@ -166,7 +166,7 @@ _PUBLISHED_FIELDS = frozenset({"install", "requires", "main_file"})
 
 
 def read_manifest(folder: Path) -> tuple[dict[str, Any], Manifest, list[str]]:
-    """The manifest in ``folder``: the object as read, its one form, warnings. InvalidInputError: one line with the file."""
+    """The manifest in ``folder``: the object as read, its one form, warnings. InvalidInputError: file and field."""
     path = folder / MANIFEST_NAME
     try:
         raw = read_json_object(path, MAX_MANIFEST_BYTES)
