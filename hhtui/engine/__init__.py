@@ -1,0 +1,1 @@
+"""The engine: one process, one event loop, many apps."""

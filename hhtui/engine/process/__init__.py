@@ -1,0 +1,1 @@
+"""System calls around processes, each behind one small object."""

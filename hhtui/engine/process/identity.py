@@ -1,0 +1,83 @@
+"""Which process is which: pids are reused and clocks jump, (boot id, pid, start ticks) does neither."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from hhtui.model.app import ProcessIdentity
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+class Stat(NamedTuple):
+    """The fields of /proc/PID/stat that a supervisor needs (proc_pid_stat(5), fields 3 to 6 and 22)."""
+
+    pid: int
+    name: str
+    state: str
+    parent: int
+    group: int
+    session: int
+    start_ticks: int
+
+
+@cache
+def boot_id() -> str:
+    """The kernel's random id of this boot; "" where /proc does not tell."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
+
+
+def read_stat(pid: int) -> Stat | None:
+    """The process's stat, None if there is no such process."""
+    try:
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        data = os.read(descriptor, 1024)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    # The name may hold spaces and parentheses: the last ")" ends it.
+    end = data.rfind(b")")
+    start = data.find(b"(")
+    fields = data[end + 2 :].split(None, 20)
+    if end < 0 or len(fields) < 20:
+        return None
+    return Stat(
+        pid,
+        data[start + 1 : end].decode("utf-8", "replace"),
+        fields[0].decode(),
+        int(fields[1]),
+        int(fields[2]),
+        int(fields[3]),
+        int(fields[19]),
+    )
+
+
+def identity_of(pid: int) -> ProcessIdentity | None:
+    """The identity of a living process (a zombie counts: its pid is still taken)."""
+    stat = read_stat(pid)
+    return ProcessIdentity(boot_id=boot_id(), pid=pid, start_ticks=stat.start_ticks) if stat else None
+
+
+def is_alive(identity: ProcessIdentity) -> bool:
+    """Whether exactly this process still runs; a zombie does not."""
+    if identity.boot_id != boot_id():
+        return False
+    stat = read_stat(identity.pid)
+    return stat is not None and stat.start_ticks == identity.start_ticks and stat.state not in "ZX"
+
+
+def age_seconds(identity: ProcessIdentity) -> float:
+    """How long the process has been running, by the boot clock."""
+    return max(time.clock_gettime(time.CLOCK_BOOTTIME) - identity.start_ticks / TICKS_PER_SECOND, 0.0)

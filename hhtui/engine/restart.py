@@ -1,0 +1,79 @@
+"""Whether and when an app that ended is started again: a sliding window with exponential backoff. Pure arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from hhtui.model.manifest import RestartPolicy
+
+
+class Decision(StrEnum):
+    """What follows an exit."""
+
+    RETRY = "retry"
+    DONE = "done"
+    GIVE_UP = "give_up"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``delay`` is in seconds, for RETRY; ``words`` says why, for people."""
+
+    decision: Decision
+    delay: float
+    words: str
+
+
+@dataclass(slots=True)
+class CrashHistory:
+    """Times (monotonic seconds) of the crashes in the window, and how many came in a row without a healthy time."""
+
+    times: list[float] = field(default_factory=list)
+    in_a_row: int = 0
+
+    def clear(self) -> None:
+        """Forget all crashes: the user acted, or the app was healthy long enough."""
+        self.times.clear()
+        self.in_a_row = 0
+
+
+def decide(
+    policy: RestartPolicy,
+    history: CrashHistory,
+    *,
+    now: float,
+    uptime: float,
+    failed: bool,
+    ending: str,
+    jitter: float = 0.0,
+) -> Verdict:
+    """What follows an exit at ``now`` after ``uptime`` seconds; records it in ``history``.
+
+    ``failed`` is false for exit code 0. ``ending`` is what happened, such as "exited 1". ``jitter`` is in [-1, 1] and
+    moves the backoff by up to a tenth. An app that ran for a whole window starts with a clean slate. The first crash is
+    restarted at once; the wait doubles from ``backoff_seconds`` with the second in a row.
+    """
+    if policy.policy == "never":
+        if failed:
+            return Verdict(Decision.GIVE_UP, 0, f"{ending}; its restart policy is never")
+        return Verdict(Decision.DONE, 0, f"{ending}; its restart policy is never")
+    if policy.policy == "on-failure" and not failed:
+        history.clear()
+        return Verdict(Decision.DONE, 0, f"{ending}; its restart policy is on-failure")
+    if uptime >= policy.window_seconds:
+        history.clear()
+    history.times = [time for time in history.times if now - time < policy.window_seconds]
+    history.times.append(now)
+    history.in_a_row += 1
+    count = len(history.times)
+    if count >= max(policy.max_restarts, 1) or policy.max_restarts == 0:
+        times = "once" if count == 1 else f"{count} times"
+        return Verdict(Decision.GIVE_UP, 0, f"{ending} {times} in {policy.window_seconds:g} s")
+    delay = 0.0
+    if history.in_a_row > 1:
+        exponent = min(history.in_a_row - 2, 60)
+        delay = min(policy.backoff_seconds * 2.0**exponent, policy.max_backoff_seconds)
+        delay = max(delay * (1 + 0.1 * jitter), 0.0)
+    when = f"in {delay:.1f} s" if delay else "at once"
+    return Verdict(Decision.RETRY, delay, f"{ending}; restarts {when} ({count} of {policy.max_restarts} crashes)")
