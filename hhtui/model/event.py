@@ -81,7 +81,8 @@ class Message(BaseModel):
 
     ``id`` is ``<epoch>-<n>``, ascending, the SSE id and the Redis Stream id. The first of ``channels`` is the primary.
     Exactly one of ``event`` (the engine's own), ``payload`` (another program's JSON) and ``text`` (anything else,
-    cut at 64 KiB, not sanitised) is set. ``dropped`` counts messages left out before this one in a flood.
+    cut at 64 KiB, not sanitised) is set. ``dropped`` counts messages that this reader did not get before this one:
+    sampled away in a flood of that channel, lost because the reader was slow, or gone before a replay could begin.
     """
 
     id: str

@@ -1,0 +1,1 @@
+"""The in-process bus, the Redis bridge and the private Redis server."""

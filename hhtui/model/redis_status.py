@@ -1,0 +1,27 @@
+"""What the engine says of its Redis connection."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+
+class RedisStatus(BaseModel):
+    """The connection as it is now; ``why`` says in one line which server is used and for what reason.
+
+    ``error`` is the last failure while not connected. ``buffered`` own events wait for the server, ``dropped`` were
+    pushed out of that queue since the engine's start. ``latency_ms`` is the last round trip.
+    """
+
+    status: Literal["connected", "connecting", "disconnected", "disabled"] = "connecting"
+    host: str | None = None
+    port: int | None = None
+    connected: bool = False
+    error: str | None = None
+    server: Literal["configured", "private", "none"] = "none"
+    version: str | None = None
+    buffered: int = 0
+    dropped: int = 0
+    latency_ms: float | None = None
+    why: str = ""
