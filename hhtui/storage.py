@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
+import re
+import stat
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from hhtui.text import human_bytes
+
+# Deeper than any state file or manifest; well within what every JSON writer of ours can take.
+MAX_DEPTH = 64
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o640) -> None:
@@ -45,24 +54,84 @@ def write_json(path: Path, document: Any, mode: int = 0o640) -> None:
 
 
 def read_json_object(path: Path, limit: int = 64 * 1024 * 1024) -> dict[str, Any]:
-    """The JSON object in ``path``; OSError: not readable; ValueError: no object, with one clear reason."""
-    with path.open("rb") as file:
-        data = file.read(limit + 1)
-    if len(data) > limit:
-        raise ValueError(f"larger than {limit} bytes")
+    """The JSON object in ``path``; OSError: not readable; ValueError: no object, with one clear reason.
+
+    What could not be written again as JSON (NaN, half a surrogate pair, absurd nesting) is no object either.
+    """
+    data = _read_regular_file(path, limit)
     try:
-        text = data.decode("utf-8")
+        text = data.decode("utf-8-sig")  # editors on Windows put a byte order mark in front
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 (byte {error.start})") from None
     try:
-        document = json.loads(text)
+        document = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except json.JSONDecodeError as error:
         raise ValueError(f"not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})") from None
     except RecursionError:
         raise ValueError("not valid JSON: nested too deeply") from None
     if not isinstance(document, dict):
         raise ValueError(f"must be a JSON object, not {_json_kind(document)}")
+    if _depth_over(document, MAX_DEPTH):
+        raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
+    if _SURROGATE.search(text):
+        _refuse_lone_surrogates(document)
     return document
+
+
+def _read_regular_file(path: Path, limit: int) -> bytes:
+    # Looked at before it is opened: opening a pipe or a device can block or have effects of its own.
+    _refuse_irregular(os.stat(path).st_mode)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    with os.fdopen(descriptor, "rb") as file:
+        _refuse_irregular(os.fstat(descriptor).st_mode)
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise ValueError(f"larger than {human_bytes(limit)}")
+    return data
+
+
+def _refuse_irregular(mode: int) -> None:
+    if stat.S_ISREG(mode):
+        return
+    kinds = (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a named pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    )
+    kind = next((words for test, words in kinds if test(mode)), "something else")
+    raise ValueError(f"is {kind}, not a file")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"not valid JSON: {name} is no JSON number")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    return value if math.isfinite(value) else _refuse_constant(digits)
+
+
+def _depth_over(document: Any, limit: int) -> bool:
+    level = [document]
+    for _ in range(limit):
+        level = [
+            child
+            for value in level
+            for child in (value.values() if isinstance(value, dict) else value)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _refuse_lone_surrogates(document: dict[str, Any]) -> None:
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds half of a surrogate pair (\\ud800 to \\udfff), which is no character") from None
 
 
 def set_aside(path: Path) -> Path | None:

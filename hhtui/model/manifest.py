@@ -171,7 +171,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], Manifest, list[str]]:
     try:
         raw = read_json_object(path, MAX_MANIFEST_BYTES)
         manifest, warnings = parse_manifest(raw)
-        _check_inside(folder, manifest)
+        check_files(folder, manifest)
     except OSError as error:
         raise InvalidInputError(f"{MANIFEST_NAME}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -248,7 +248,8 @@ def _warnings(manifest: Manifest) -> list[str]:
     return [f"{MANIFEST_NAME}: unknown field {name} is kept but has no effect" for name in unknown]
 
 
-def _check_inside(folder: Path, manifest: Manifest) -> None:
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """InvalidInputError if a file that the manifest names is missing or, with links resolved, outside the folder."""
     root = folder.resolve()
     files = [("env_file", manifest.env_file)]
     if manifest.command is None:
