@@ -1,0 +1,184 @@
+"""Asks an app how it is: one GET, whatever answers (contract, section 4).
+
+h11 over asyncio streams: httpx would cost the engine 11 MB.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any, NamedTuple
+
+import h11
+
+from hhtui.model.app import AppType, Health, HealthReport
+from hhtui.model.event import utc_now
+from hhtui.model.manifest import Manifest
+from hhtui.text import sanitise
+
+MAX_BODY_BYTES = 64 * 1024
+MAX_HEAD_BYTES = 32 * 1024
+MAX_EXTRA_BYTES = 8 * 1024
+MAX_MESSAGE = 500
+STREAMLIT_HEALTH = "/_stcore/health"
+_HOSTS = ("127.0.0.1", "::1")
+
+
+class HealthAnswer(NamedTuple):
+    """The report, and whether there was any HTTP answer at all: an app that answers 500 is up, if not well."""
+
+    report: HealthReport
+    answered: bool
+
+
+class _Response(NamedTuple):
+    status: int
+    reason: str
+    location: str
+    body: bytes | None
+
+
+class _NoAnswer(Exception):
+    """Why there is no usable answer; ``answered`` if it was at least HTTP."""
+
+    def __init__(self, reason: str, answered: bool = False) -> None:
+        super().__init__(reason)
+        self.answered = answered
+
+
+def health_path(manifest: Manifest) -> str | None:
+    """Where to ask; Streamlit's own path for a Streamlit app that names none; None: not at all."""
+    if manifest.type is AppType.STREAMLIT and manifest.command is None and not _is_named(manifest):
+        return STREAMLIT_HEALTH
+    return manifest.endpoints.health
+
+
+async def check(port: int, path: str, *, manifest: Manifest | None = None, timeout: float = 5) -> HealthAnswer:
+    """Ask once; never raises for what an app can do. ``timeout`` is for the whole exchange, in seconds."""
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(timeout):
+            response = await _get(port, path)
+        answered = True
+        report = _judge(response, path, named=manifest is None or _is_named(manifest))
+    except TimeoutError:
+        answered = False
+        report = _failed(f"no answer from {path} within {timeout:g} s")
+    except _NoAnswer as error:
+        answered = error.answered
+        report = _failed(str(error))
+    report.checked_at = utc_now()
+    report.latency_ms = round((time.monotonic() - began) * 1000, 1)
+    return HealthAnswer(report, answered)
+
+
+def _is_named(manifest: Manifest) -> bool:
+    return "health" in manifest.endpoints.model_fields_set
+
+
+async def _get(port: int, path: str) -> _Response:
+    reader, writer = await _connect(port)
+    try:
+        connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
+        headers = [
+            ("Host", f"localhost:{port}"),
+            ("Connection", "close"),
+            ("Accept", "application/json, */*;q=0.5"),
+            ("User-Agent", "homehelper-health"),
+        ]
+        data = connection.send(h11.Request(method="GET", target=path, headers=headers))
+        writer.write(data or b"")
+        await writer.drain()
+        return await _read_response(connection, reader)
+    except h11.RemoteProtocolError as error:
+        raise _NoAnswer(f"what listens on port {port} does not speak HTTP: {sanitise(str(error), 200)}") from None
+    except OSError as error:
+        raise _NoAnswer(f"the app broke off the connection on port {port}: {error.strerror}") from None
+    finally:
+        # Not waited for: a peer that does not take its end must not hold us up.
+        writer.transport.abort()
+
+
+async def _connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    for host in _HOSTS:
+        try:
+            return await asyncio.open_connection(host, port)
+        except OSError:
+            continue
+    raise _NoAnswer(f"nothing listens on port {port}")
+
+
+async def _read_response(connection: h11.Connection, reader: asyncio.StreamReader) -> _Response:
+    head: h11.Response | None = None
+    body = b""
+    received = 0
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            data = await reader.read(16 * 1024)
+            received += len(data)
+            # Endless informational answers or chunk headers end here as well.
+            if received > MAX_HEAD_BYTES + 2 * MAX_BODY_BYTES:
+                raise _NoAnswer(f"the answer is over {MAX_BODY_BYTES // 1024} KiB", answered=head is not None)
+            if not data and head is None and received == 0:
+                raise _NoAnswer("the app closed the connection without an answer")
+            connection.receive_data(data)
+        elif isinstance(event, h11.Response):
+            head = event
+        elif isinstance(event, h11.Data) and head is not None:
+            body += event.data
+            if len(body) > MAX_BODY_BYTES:
+                return _response(head, None)
+        elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed) and head is not None:
+            return _response(head, body)
+        elif isinstance(event, h11.ConnectionClosed) or event is h11.PAUSED:
+            raise _NoAnswer("the app closed the connection without an answer")
+
+
+def _response(head: h11.Response, body: bytes | None) -> _Response:
+    location = next((value for name, value in head.headers if name == b"location"), b"")
+    return _Response(head.status_code, head.reason.decode("latin-1"), location.decode("latin-1"), body)
+
+
+def _judge(response: _Response, path: str, *, named: bool) -> HealthReport:
+    if response.body is None:
+        return _failed(f"the answer of {path} is over {MAX_BODY_BYTES // 1024} KiB")
+    if not 200 <= response.status < 300:
+        words = f"{path} answered {response.status} {response.reason}".rstrip()
+        if 300 <= response.status < 400 and response.location:
+            words += f" (to {response.location})"
+        elif response.status == 404 and not named:
+            words += ": the app has no such page; name its own in endpoints.health, or set that to null"
+        return _failed(words)
+    return _said(response.body)
+
+
+def _said(body: bytes) -> HealthReport:
+    """What the app says of itself; anything but the contract's object is just good."""
+    try:
+        said = json.loads(body, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        return HealthReport(health=Health.GOOD)
+    if not isinstance(said, dict):
+        return HealthReport(health=Health.GOOD)
+    health, message = said.get("health"), said.get("message")
+    known = health if isinstance(health, str) and health in ("good", "warning", "error") else "good"
+    return HealthReport(
+        health=Health(known),
+        message=sanitise(message, MAX_MESSAGE) if isinstance(message, str) else "",
+        extra_info=_kept(said.get("extra_info")),
+    )
+
+
+def _kept(extra: Any) -> Any:
+    """``extra_info`` if it is at most 8 KiB of JSON that can be written again, else None."""
+    try:
+        text = json.dumps(extra, allow_nan=False, ensure_ascii=False)
+        return extra if len(text.encode()) <= MAX_EXTRA_BYTES and text.count("[") + text.count("{") <= 200 else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _failed(reason: str) -> HealthReport:
+    return HealthReport(health=Health.ERROR, message=sanitise(reason, MAX_MESSAGE))
