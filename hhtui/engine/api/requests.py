@@ -1,0 +1,148 @@
+"""Reading what a request asks: its JSON body, its query, within limits and with clear refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+
+from hhtui.errors import InvalidInputError, UsageError
+from hhtui.model.log import LogQuery
+from hhtui.model.problems import first_problem
+
+MAX_BODY_BYTES = 1024 * 1024
+BODY_SECONDS = 10.0
+MAX_WAIT_SECONDS = 3600.0
+_MESSAGE_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}\Z")
+_LOG_NAME = re.compile(r"(?!\.)[^/\x00-\x1f]{1,200}\Z")
+_FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
+
+
+async def json_object(request: Request) -> dict[str, Any]:
+    """The body as a JSON object, an empty body as ``{}``. 400: no JSON; 413: over 1 MiB; 422: no object."""
+    data = await _body(request)
+    if not data.strip():
+        return {}
+    try:
+        document = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the body is not UTF-8 (byte {error.start})") from None
+    except json.JSONDecodeError as error:
+        raise UsageError(f"the body is not valid JSON: {error.msg} (line {error.lineno})") from None
+    except ValueError as error:
+        raise UsageError(f"the body is not valid JSON: {error}") from None
+    except RecursionError:
+        raise UsageError("the body is not valid JSON: nested too deeply") from None
+    if not isinstance(document, dict):
+        raise InvalidInputError("the body must be a JSON object")
+    return document
+
+
+async def _body(request: Request) -> bytes:
+    too_large = HTTPException(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and (len(declared) > 18 or int(declared) > MAX_BODY_BYTES):
+        raise too_large
+    data = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                data += chunk
+                if len(data) > MAX_BODY_BYTES:
+                    raise too_large
+    except TimeoutError:
+        raise UsageError(f"the body did not arrive within {BODY_SECONDS:.0f} s") from None
+    except ClientDisconnect:
+        raise UsageError("the client left before its body was there") from None
+    return bytes(data)
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def flag_in(document: dict[str, Any], name: str) -> bool:
+    """The boolean ``name`` of a body that may hold nothing else; false if it is missing."""
+    for key in document:
+        if key != name:
+            raise InvalidInputError(f"{key}: no such field; there is {name}")
+    value = document.get(name, False)
+    if not isinstance(value, bool):
+        raise InvalidInputError(f"{name}: must be true or false")
+    return value
+
+
+def wait_seconds(request: Request) -> float | None:
+    """``?wait=SECONDS``, None without."""
+    text = request.query_params.get("wait")
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= MAX_WAIT_SECONDS:
+        raise InvalidInputError(f"wait: must be a number of seconds from 0 to {MAX_WAIT_SECONDS:.0f}")
+    return seconds
+
+
+def flag(request: Request, name: str) -> bool:
+    """``?name=1`` (or true, yes)."""
+    text = request.query_params.get(name, "").lower()
+    if text not in _FLAGS:
+        raise InvalidInputError(f"{name}: must be 1 or 0")
+    return _FLAGS[text]
+
+
+def resume_id(request: Request) -> str | None:
+    """After which message the event stream goes on: ``Last-Event-ID``, else ``?after=``."""
+    text = request.headers.get("last-event-id") or request.query_params.get("after")
+    if not text:
+        return None
+    if not _MESSAGE_ID.match(text):
+        raise InvalidInputError("Last-Event-ID: must be the id of a message, such as 1764000000-42")
+    return text
+
+
+def channel_glob(request: Request) -> str:
+    """``?channel=`` glob, ``*`` without."""
+    text = request.query_params.get("channel") or "*"
+    if len(text) > 200 or text.count("*") > 8:
+        raise InvalidInputError("channel: at most 200 characters and 8 asterisks")
+    return text
+
+
+def log_name(request: Request) -> str:
+    """The log's name in the path; what could be another folder's file is none."""
+    name: str = request.path_params["name"]
+    if not _LOG_NAME.match(name):
+        raise InvalidInputError("no log has such a name", name=name[:200])
+    return name
+
+
+def log_query(request: Request) -> LogQuery:
+    """The page, search and times asked for; times without a zone are UTC."""
+    wanted: dict[str, Any] = {
+        name: request.query_params[name]
+        for name in ("page", "page_size", "search", "since", "until", "after")
+        if request.query_params.get(name)
+    }
+    wanted["regex"] = flag(request, "regex")
+    try:
+        query = LogQuery.model_validate(wanted)
+    except ValidationError as error:
+        raise InvalidInputError(first_problem(error)) from None
+    return query.model_copy(update={"since": _in_utc(query.since), "until": _in_utc(query.until)})
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    if moment is None:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -1,0 +1,170 @@
+"""The control API's paths and what each answers with (contract, section 6)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from hhtui.engine.api import requests
+from hhtui.engine.api.answers import JSONDocument, answer_known_error
+from hhtui.engine.api.export import exported_record
+from hhtui.engine.api.guard import Guard
+from hhtui.engine.api.stream import EventStream, OpenStreams
+from hhtui.engine.bus.bus import current_correlation
+from hhtui.engine.facade import EngineFacade
+from hhtui.errors import HomeHelperError
+from hhtui.model.app import AppRecord, Verb
+from hhtui.model.event import new_correlation_id
+from hhtui.text import sanitise
+
+_log = logging.getLogger(__name__)
+_Handler = Callable[[Request], Awaitable[Response]]
+
+
+def build_api(facade: EngineFacade, *, read_only: bool, streams: OpenStreams | None = None) -> Starlette:
+    """The ASGI application; ``read_only`` is the export: GET alone, for this machine's names, without secrets."""
+    api = _Api(facade, read_only=read_only, streams=streams or OpenStreams())
+    app = Starlette(
+        routes=api.routes(),
+        middleware=[Middleware(Guard, read_only=read_only)],
+        exception_handlers={HTTPException: answer_known_error, HomeHelperError: answer_known_error},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+class _Api:
+    def __init__(self, facade: EngineFacade, *, read_only: bool, streams: OpenStreams) -> None:
+        self._facade = facade
+        self._read_only = read_only
+        self._streams = streams
+        self._running: set[asyncio.Task[None]] = set()
+
+    def routes(self) -> list[Route]:
+        reading: list[tuple[str, _Handler]] = [
+            ("/health", self._health),
+            ("/metrics", self._prometheus),
+            ("/api/v1/apps", self._apps),
+            ("/api/v1/apps/{app_id}", self._app),
+            ("/api/v1/apps/{app_id}/logs", self._log_files),
+            ("/api/v1/apps/{app_id}/logs/{name}", self._log_page),
+            ("/api/v1/system/metrics", self._metrics),
+            ("/api/v1/system/redis", self._redis),
+            ("/api/v1/events", self._events),
+            ("/api/v1/engine", self._engine),
+        ]
+        routes = [Route(path, handler, methods=["GET"]) for path, handler in reading]
+        if self._read_only:
+            return [*routes, Route("/api/v1/config", self._config, methods=["GET"])]
+        writing: list[tuple[str, _Handler]] = [
+            ("/api/v1/engine/stop", self._stop_engine),
+            ("/api/v1/engine/reload", self._reload_engine),
+            *((f"/api/v1/apps/{{app_id}}/{verb.value}", self._commander(verb)) for verb in Verb),
+        ]
+        routes += [Route(path, handler, methods=["POST"]) for path, handler in writing]
+        # One route for both methods, so that the answer to a wrong one names both.
+        return [*routes, Route("/api/v1/config", self._config, methods=["GET", "PATCH"])]
+
+    async def _health(self, _request: Request) -> Response:
+        about = self._facade.about()
+        message = about.problems[0] if about.problems else f"{about.apps} apps"
+        return JSONDocument(
+            {
+                "health": "warning" if about.problems else "good",
+                "message": message,
+                "version": about.version,
+                "pid": about.pid,
+                "uptime_seconds": about.uptime_seconds,
+            }
+        )
+
+    async def _apps(self, _request: Request) -> Response:
+        return JSONDocument([self._shown(record) for record in self._facade.apps()])
+
+    async def _app(self, request: Request) -> Response:
+        return JSONDocument(self._shown(self._facade.app(request.path_params["app_id"])))
+
+    def _shown(self, record: AppRecord) -> dict[str, Any]:
+        return exported_record(record) if self._read_only else record.model_dump(mode="json")
+
+    def _commander(self, verb: Verb) -> _Handler:
+        async def handle(request: Request) -> Response:
+            wait = requests.wait_seconds(request)
+            record = await self._facade.command(
+                request.path_params["app_id"],
+                verb,
+                wait=wait,
+                correlation_id=current_correlation.get() or new_correlation_id(),
+            )
+            return JSONDocument(record, status_code=202 if wait is None else 200)
+
+        return handle
+
+    async def _log_files(self, request: Request) -> Response:
+        return JSONDocument(await self._facade.log_files(request.path_params["app_id"]))
+
+    async def _log_page(self, request: Request) -> Response:
+        name = requests.log_name(request)
+        query = requests.log_query(request)
+        return JSONDocument(await self._facade.log_page(request.path_params["app_id"], name, query))
+
+    async def _metrics(self, _request: Request) -> Response:
+        return JSONDocument(await self._facade.metrics())
+
+    async def _redis(self, _request: Request) -> Response:
+        return JSONDocument(self._facade.redis_status())
+
+    async def _prometheus(self, _request: Request) -> Response:
+        # Loaded at the first scrape: most homes have no Prometheus.
+        from hhtui.engine.api.prometheus import CONTENT_TYPE, exposition
+
+        facade = self._facade
+        text = exposition(facade.about(), facade.apps(), await facade.metrics())
+        return Response(text, headers={"Content-Type": CONTENT_TYPE})
+
+    async def _events(self, request: Request) -> Response:
+        after = requests.resume_id(request)
+        pattern = requests.channel_glob(request)
+        watch = self._facade.watching() if requests.flag(request, "watch") else None
+        bus = self._facade.bus
+        return EventStream(lambda: bus.subscribe(pattern, after), watch, self._streams)
+
+    async def _engine(self, _request: Request) -> Response:
+        return JSONDocument(self._facade.about())
+
+    async def _config(self, request: Request) -> Response:
+        if request.method == "PATCH":
+            return JSONDocument(await self._facade.change_config(await requests.json_object(request)))
+        return JSONDocument(self._facade.config_view())
+
+    async def _stop_engine(self, request: Request) -> Response:
+        keep_apps = requests.flag_in(await requests.json_object(request), "keep_apps")
+        self._run_after_answer("stop", self._facade.shut_down(keep_apps=keep_apps))
+        return JSONDocument(self._facade.about(), status_code=202)
+
+    async def _reload_engine(self, request: Request) -> Response:
+        self._run_after_answer("reload", self._facade.reload())
+        return JSONDocument(self._facade.about(), status_code=202)
+
+    def _run_after_answer(self, what: str, action: Coroutine[Any, Any, None]) -> None:
+        """Run what ends this server, and so cannot be waited for by a request that it serves."""
+
+        async def run() -> None:
+            await asyncio.sleep(0.05)  # the answer is on its way first
+            try:
+                await action
+            except Exception as error:
+                _log.error("engine %s failed: %s", what, sanitise(f"{type(error).__name__}: {error}", 300))
+
+        task = asyncio.create_task(run(), name=f"api-engine-{what}")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)

@@ -1,0 +1,76 @@
+"""What the control API may use of the engine, and all that it may use."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hhtui.model.app import AppRecord, Verb
+from hhtui.model.config import Config
+from hhtui.model.engine import ConfigView, EngineInfo
+from hhtui.model.log import LogFile, LogPage, LogQuery
+from hhtui.model.redis_status import RedisStatus
+from hhtui.paths import Home
+
+if TYPE_CHECKING:
+    from hhtui.engine.bus.bus import EventBus
+    from hhtui.model.metrics import SystemMetrics
+
+
+class EngineFacade(Protocol):
+    """One home's engine as its clients see it; whatever a client can cause is raised as a HomeHelperError."""
+
+    @property
+    def home(self) -> Home:
+        """The home's paths."""
+
+    @property
+    def bus(self) -> EventBus:
+        """Where every event passes."""
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force, secrets included."""
+
+    def about(self) -> EngineInfo:
+        """The engine itself: pid, version, uptime, problems that the user should mend."""
+
+    def apps(self) -> list[AppRecord]:
+        """All apps, live, sorted by app_id."""
+
+    def app(self, app_id: str) -> AppRecord:
+        """One app, live; UnknownAppError."""
+
+    async def command(self, app_id: str, verb: Verb, *, wait: float | None, correlation_id: str) -> AppRecord:
+        """Have ``verb`` done; ``wait`` is how many seconds to wait until the app has settled, None not at all.
+
+        The record answered is the app's at that moment, settled or not. UnknownAppError; ConflictError if it cannot be
+        done in the app's state; InvalidInputError.
+        """
+
+    async def metrics(self) -> SystemMetrics:
+        """The machine's and the apps' figures, at most some seconds old."""
+
+    def redis_status(self) -> RedisStatus:
+        """The Redis connection."""
+
+    async def log_files(self, app_id: str) -> list[LogFile]:
+        """The log files of an app, or of ``homehelper`` or ``system``; UnknownAppError."""
+
+    async def log_page(self, app_id: str, name: str, query: LogQuery) -> LogPage:
+        """Lines of one log; UnknownAppError for the app, InvalidInputError for the name or the query."""
+
+    def config_view(self) -> ConfigView:
+        """The configuration for people, secrets hidden."""
+
+    async def change_config(self, patch: dict[str, Any]) -> ConfigView:
+        """Apply a JSON merge patch (RFC 7396); InvalidInputError, and nothing changed, if the result is invalid."""
+
+    async def shut_down(self, *, keep_apps: bool) -> None:
+        """End the engine, and its apps unless ``keep_apps``."""
+
+    async def reload(self) -> None:
+        """Take up changed code and configuration in place; apps run on."""
+
+    def watching(self) -> AbstractContextManager[None]:
+        """While held, somebody looks: metrics are sampled and published every 2 seconds."""
