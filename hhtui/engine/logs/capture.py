@@ -1,0 +1,351 @@
+"""Exactly-once capture of what the apps print: from their pipes into their log files, whoever dies in between."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import os
+import select
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hhtui.engine.logs import fifo, rotation
+from hhtui.engine.logs.captured import CapturedStream
+from hhtui.engine.logs.limits import FOLDER_LIMIT, LINE_ALLOWANCE, LogError, LogLimits
+from hhtui.engine.logs.log_tail import last_lines
+from hhtui.engine.logs.retention import Retention
+from hhtui.engine.logs.schedule import FILL, DrainSchedule
+
+# The loop belongs to others again after so long.
+_TURN_SECONDS = 0.004
+_FIRST_RETRY_SECONDS = 0.25
+_LAST_RETRY_SECONDS = 2.0
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+# What a live file's index may add to it; see index.py.
+_INDEX_ALLOWANCE = 1024 * 1024
+
+
+@dataclass(slots=True)
+class _App:
+    app_id: str
+    fifo_dir: Path
+    folder: int
+    log_dir: Path
+    streams: tuple[CapturedStream, ...] = ()
+    retry: asyncio.TimerHandle | None = None
+    delay: float = _FIRST_RETRY_SECONDS
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureStats:
+    """Counters since the engine's start: bytes captured and pipe sizes an app, and drains and turns in all."""
+
+    bytes: dict[str, int] = field(default_factory=dict)
+    pipe_bytes: dict[str, int] = field(default_factory=dict)
+    stalled: tuple[str, ...] = ()
+    drains: int = 0
+    turns: int = 0
+
+
+class LogCapture:
+    """All apps' pipes on one epoll that the event loop watches. Needs a running loop; not thread-safe.
+
+    ``on_problem`` is told the app and one line when its output cannot be written (it then waits in the pipe, nothing is
+    lost), ``on_recovered`` the app when it flows again. ``limits`` is asked at every turn, so a change holds at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: Callable[[], LogLimits],
+        on_problem: Callable[[str, str], None],
+        on_recovered: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._limits = limits
+        self._on_problem = on_problem
+        self._on_recovered = on_recovered
+        self._clock = clock
+        self._wall = wall
+        self._apps: dict[str, _App] = {}
+        self._streams: dict[int, CapturedStream] = {}
+        self._ready: deque[int] = deque()
+        self._epoll = select.epoll()
+        self._schedule = DrainSchedule(self._epoll.fileno(), self._turn, clock)
+        self._drains = 0
+        self._turns = 0
+        self._retention = Retention(clock=clock, wall=wall)
+
+    # Opening and closing.
+
+    def open(self, app_id: str, fifo_dir: Path, log_dir: Path, adopted_pid: int | None = None) -> None:
+        """Capture the app's pipes ``<app_id>.out`` and ``.err`` into app.log and error.log; nothing if it is done.
+
+        ``adopted_pid``: the running app that is taken over, whose pipes are used even if their names are gone.
+        LogError says in one line why it cannot be; other apps are not touched.
+        """
+        if app_id in self._apps:
+            return
+        self._schedule.start()
+        app = _App(app_id, fifo_dir, -1, log_dir)
+        streams: list[CapturedStream] = []
+        try:
+            for folder, mode in ((fifo_dir, 0o700), (log_dir, 0o750)):
+                folder.mkdir(mode=mode, parents=True, exist_ok=True)
+            app.folder = _locked_folder(log_dir)
+            for number, (suffix, name) in enumerate((("out", "app.log"), ("err", "error.log")), 1):
+                pipe = fifo.open_fifo(fifo_dir / f"{app_id}.{suffix}", adopted_pid, number)
+                streams.append(CapturedStream(app_id, pipe, app.folder, name))
+                try:
+                    streams[-1].open()
+                except OSError as error:
+                    if error.errno not in _NO_ROOM:
+                        raise
+        except (OSError, LogError) as error:
+            for stream in streams:
+                stream.close()
+            if app.folder >= 0:
+                os.close(app.folder)
+            if isinstance(error, LogError):
+                raise
+            where = error.filename if isinstance(error.filename, str) and "/" in error.filename else log_dir
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise LogError(f"the app's output cannot be captured: {where}: {reason}") from None
+        app.streams = tuple(streams)
+        self._apps[app_id] = app
+        for stream in streams:
+            self._streams[stream.fifo] = stream
+            self._epoll.register(stream.fifo, select.EPOLLIN)
+
+    def writer_fds(self, app_id: str) -> tuple[int, int]:
+        """Newly opened descriptors for the child's stdout and stderr, close-on-exec; the caller closes both.
+
+        Pipes whose names were deleted are made anew first, so that the next engine finds them. LogError.
+        """
+        app = self._opened(app_id)
+        paths = [app.fifo_dir / f"{app_id}.{suffix}" for suffix in ("out", "err")]
+        if not all(fifo.is_at(stream.fifo, path) for stream, path in zip(app.streams, paths, strict=True)):
+            self.close(app_id)
+            self.open(app_id, app.fifo_dir, app.log_dir)
+            app = self._opened(app_id)
+        fds: list[int] = []
+        try:
+            for stream in app.streams:
+                fds.append(fifo.open_writer(stream.fifo))
+        except OSError as error:
+            self.close_writers(fds)
+            raise LogError(f"the app's output cannot be captured: {os.strerror(error.errno or 0)}") from None
+        return fds[0], fds[1]
+
+    @staticmethod
+    def close_writers(fds: tuple[int, ...] | list[int]) -> None:
+        """Close what ``writer_fds`` gave."""
+        for descriptor in fds:
+            with suppress(OSError):
+                os.close(descriptor)
+
+    def fifo_fds(self, app_id: str) -> tuple[int, int]:
+        """The engine's own ends of the pipes, for the service manager's FD store or to be kept over an execve."""
+        out, err = self._opened(app_id).streams
+        return out.fifo, err.fifo
+
+    def close(self, app_id: str) -> None:
+        """Take what is in the pipes and capture no more; a running app keeps its pipes, and fills them."""
+        app = self._apps.get(app_id)
+        if app is None:
+            return
+        self.drain(app_id)
+        del self._apps[app_id]
+        if app.retry is not None:
+            app.retry.cancel()
+        for stream in app.streams:
+            del self._streams[stream.fifo]
+            if not stream.stalled:
+                self._epoll.unregister(stream.fifo)
+            stream.close()
+        os.close(app.folder)
+
+    def close_all(self) -> None:
+        """Close every app, and the epoll."""
+        for app_id in list(self._apps):
+            self.close(app_id)
+        self._schedule.stop()
+        self._epoll.close()
+
+    def _opened(self, app_id: str) -> _App:
+        try:
+            return self._apps[app_id]
+        except KeyError:
+            raise LogError(f"the output of {app_id} is not being captured") from None
+
+    # Draining.
+
+    def drain(self, app_id: str) -> None:
+        """Move everything that is in the app's pipes now; what comes later, or finds no room, is left to the loop."""
+        app = self._apps.get(app_id)
+        if app is None:
+            return
+        time_us = self._time_us()
+        limits = self._rotation_limits()
+        for stream in app.streams:
+            # A survivor that keeps writing must not hold us here: a pipe never has more than it can hold.
+            left = stream.capacity
+            while left > 0:
+                moved, more = self._move(stream, left, limits, time_us)
+                left -= moved
+                if not (moved or more):
+                    break
+
+    def _turn(self) -> float | None:
+        """Drain what is readable, fairly and in bounded time; how full the fullest pipe was; None: all empty."""
+        self._turns += 1
+        if not self._ready:
+            self._ready.extend(descriptor for descriptor, _ in self._epoll.poll(0))
+            if not self._ready:
+                return None
+        time_us = self._time_us()
+        limits = self._rotation_limits()
+        deadline = self._clock() + _TURN_SECONDS
+        fullest = 0.0
+        ready, streams = self._ready, self._streams
+        while ready:
+            stream = streams.get(ready.popleft())
+            if stream is None or stream.stalled:
+                continue
+            moved, more = self._move(stream, stream.capacity, limits, time_us)
+            if more:
+                fullest = 1.0
+            elif moved > 0:
+                fullest = max(fullest, moved / stream.capacity)
+            if ready and self._clock() > deadline:
+                return max(fullest, FILL)
+        return fullest
+
+    def _move(self, stream: CapturedStream, quota: int, limits: tuple[int, int], time_us: int) -> tuple[int, bool]:
+        """One drain of one pipe; a disk that refuses stalls the app instead of raising."""
+        self._drains += 1
+        rotations, before = stream.rotations, stream.bytes
+        while True:
+            try:
+                result = stream.drain(quota, limits, time_us)
+            except OSError as error:
+                if error.errno == errno.EINTR:
+                    continue
+                if error.errno in _NO_ROOM and rotation.remove_oldest_archive(stream.folder):
+                    continue
+                self._stall(stream, error)
+                return stream.bytes - before, False
+            break
+        if stream.rotations != rotations:
+            self._fit(stream)
+        return result
+
+    def _fit(self, stream: CapturedStream) -> None:
+        """After a rotation: keep the folder within its limit even when every live file in it is full."""
+        limits = self._limits()
+        app = self._apps.get(stream.app_id)
+        streams = app.streams if app else (stream,)
+        reserve = sum(max(limits.rotate_at + LINE_ALLOWANCE + _INDEX_ALLOWANCE - each.size, 0) for each in streams)
+        with suppress(OSError):
+            rotation.fit_folder(stream.folder, FOLDER_LIMIT - reserve)
+
+    def _time_us(self) -> int:
+        wall = self._wall()
+        self._retention.observe(wall, self._clock())
+        return max(int(wall * 1_000_000), 0)
+
+    def _rotation_limits(self) -> tuple[int, int]:
+        limits = self._limits()
+        return limits.rotate_at, limits.max_files
+
+    # A disk without room.
+
+    def _stall(self, stream: CapturedStream, error: OSError) -> None:
+        """Leave the bytes in the pipe, and try again later."""
+        if not stream.stalled:
+            stream.stalled = True
+            self._epoll.unregister(stream.fifo)
+        app = self._apps.get(stream.app_id)
+        if app is None:
+            return
+        if app.retry is None:
+            loop = asyncio.get_running_loop()
+            app.retry = loop.call_later(app.delay, self._retry, app)
+            app.delay = min(app.delay * 2, _LAST_RETRY_SECONDS)
+        if not app.problem:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            app.problem = (
+                f"logs cannot be written in {app.log_dir}: {reason}; the app's output waits in its pipe, "
+                "and the app too once that is full: make room"
+            )
+            self._on_problem(app.app_id, app.problem)
+
+    def _retry(self, app: _App) -> None:
+        app.retry = None
+        if self._apps.get(app.app_id) is not app:
+            return
+        limits = self._rotation_limits()
+        for stream in app.streams:
+            if stream.stalled:
+                stream.stalled = False
+                self._epoll.register(stream.fifo, select.EPOLLIN)
+                self._move(stream, stream.capacity, limits, self._time_us())
+        if not any(stream.stalled for stream in app.streams):
+            app.problem = ""
+            app.delay = _FIRST_RETRY_SECONDS
+            self._on_recovered(app.app_id)
+
+    # Looking.
+
+    def tail(self, app_id: str, name: str = "error", lines: int = 20) -> list[str]:
+        """The last lines of a log of the app, each cut at 4096 characters and not sanitised; [] if there is none."""
+        app = self._apps.get(app_id)
+        return last_lines(app.log_dir, name, lines) if app else []
+
+    @property
+    def stats(self) -> CaptureStats:
+        """What was captured since the start."""
+        apps = self._apps.values()
+        return CaptureStats(
+            bytes={app.app_id: sum(stream.bytes for stream in app.streams) for app in apps},
+            pipe_bytes={app.app_id: min(stream.capacity for stream in app.streams) for app in apps},
+            stalled=tuple(app.app_id for app in apps if app.problem),
+            drains=self._drains,
+            turns=self._turns,
+        )
+
+    def expire(self, logs_dir: Path) -> int:
+        """Delete what is past retention in every folder below ``logs_dir``; how many files. To be called daily.
+
+        See ``Retention`` for how a jump of the wall clock is kept from deleting anything.
+        """
+        return self._retention.expire(logs_dir, self._limits(), set(self._open_files()))
+
+    def _open_files(self) -> Iterator[tuple[int, int]]:
+        for app in self._apps.values():
+            for stream in app.streams:
+                for descriptor in (stream.fd, stream.index.fd):
+                    if descriptor >= 0:
+                        status = os.fstat(descriptor)
+                        yield status.st_dev, status.st_ino
+
+
+def _locked_folder(log_dir: Path) -> int:
+    """The open folder, locked: its logs have one writer. LogError if another engine has it."""
+    descriptor = os.open(log_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise LogError(f"another engine writes the logs in {log_dir}: stop it first") from None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor

@@ -1,0 +1,116 @@
+"""The named pipes between the apps and the engine."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from array import array
+from contextlib import suppress
+from pathlib import Path
+from termios import FIONREAD
+
+from hhtui.engine.logs.limits import LogError
+
+# A quarter of Linux's default for /proc/sys/fs/pipe-max-size; room for a disk that is busy for a while.
+PIPE_SIZE = 256 * 1024
+
+
+def open_fifo(path: Path, adopted_pid: int | None = None, stream: int = 1) -> int:
+    """The engine's own end of the pipe at ``path``, made if it is missing; LogError if it cannot be.
+
+    Read-write, so that it never sees the end of file when an app exits; non-blocking on this open alone. Anything else
+    at the path is replaced, but no link is followed and no folder removed. An app that is taken over (``adopted_pid``)
+    may hold a pipe whose name is gone, since somebody cleaned the folder: then its own file ``stream`` is opened.
+    """
+    try:
+        descriptor = _open_existing(path)
+        if adopted_pid is not None:
+            descriptor = _held_by(adopted_pid, stream, descriptor)
+        if descriptor < 0:
+            os.mkfifo(path, 0o600)
+            descriptor = _open_existing(path)
+            if descriptor < 0:
+                raise OSError(errno.EEXIST, "it is replaced again and again", str(path))
+    except OSError as error:
+        raise LogError(
+            f"the app's output cannot be captured: {path}: {os.strerror(error.errno or 0)}{_remedy(error.errno)}"
+        ) from None
+    # Refused beyond an unprivileged user's share (/proc/sys/fs/pipe-user-pages-soft): what was granted will do.
+    with suppress(OSError):
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+    return descriptor
+
+
+def _remedy(number: int | None) -> str:
+    if number in (errno.EMFILE, errno.ENFILE):
+        return " (raise the limit of open files: LimitNOFILE= or ulimit -n)"
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return " (make room on that file system)"
+    return ""
+
+
+def _open_existing(path: Path) -> int:
+    """The pipe at the path, -1 if none is there any more; what is no pipe of ours is removed."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return -1
+    except OSError as error:
+        # A link (ELOOP), a socket (ENXIO), a pipe or file of somebody else (EACCES); unlink refuses folders.
+        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EACCES):
+            raise
+        os.unlink(path)
+        return -1
+    status = os.fstat(descriptor)
+    if stat.S_ISFIFO(status.st_mode) and status.st_uid == os.geteuid():
+        if stat.S_IMODE(status.st_mode) != 0o600:
+            os.fchmod(descriptor, 0o600)
+        return descriptor
+    os.close(descriptor)
+    os.unlink(path)
+    return -1
+
+
+def _held_by(pid: int, stream: int, descriptor: int) -> int:
+    """The pipe that the process has as its file ``stream`` if that is another one than ``descriptor``."""
+    held = f"/proc/{pid}/fd/{stream}"
+    try:
+        theirs = os.stat(held)
+        if not stat.S_ISFIFO(theirs.st_mode) or (descriptor >= 0 and os.path.samestat(theirs, os.fstat(descriptor))):
+            return descriptor
+        other = os.open(held, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return descriptor
+    if descriptor >= 0:
+        os.close(descriptor)
+    return other
+
+
+def open_writer(descriptor: int) -> int:
+    """A second, blocking, read-write open of an open pipe, for the child: it holds the pipe itself.
+
+    Its description is its own: O_NONBLOCK on a shared one makes a child's print fail when the pipe is full.
+    """
+    return os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR | os.O_CLOEXEC)
+
+
+def is_at(descriptor: int, path: Path) -> bool:
+    """Whether the open pipe is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
+    except OSError:
+        return False
+
+
+def capacity(descriptor: int) -> int:
+    """How many bytes the pipe holds."""
+    return fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ)
+
+
+def waiting(descriptor: int) -> int:
+    """How many bytes are in the pipe."""
+    count = array("i", [0])
+    fcntl.ioctl(descriptor, FIONREAD, count)
+    return count[0]

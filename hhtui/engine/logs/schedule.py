@@ -1,0 +1,75 @@
+"""When to look into the pipes: at once on the first byte, then seldom enough to cost nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+# The first look after the leading edge takes the rest of a burst, such as a start-up banner.
+PROBE_SECONDS = 0.005
+# While lines trickle in, the pipe is the buffer: under seven drains a second, and a follower hardly notices.
+TICK_SECONDS = 0.15
+# The part of a pipe that may fill between two looks before a fast writer would have to wait.
+FILL = 0.25
+_NOW = 0.0005
+
+
+class DrainSchedule:
+    """Calls ``turn`` when the watched descriptor is readable, and again as its answers ask for.
+
+    ``turn`` answers how full the fullest pipe was (0 to 1), or None if there was nothing at all: then the loop is left
+    alone until the descriptor is readable again.
+    """
+
+    def __init__(self, descriptor: int, turn: Callable[[], float | None], clock: Callable[[], float]) -> None:
+        self._descriptor = descriptor
+        self._turn = turn
+        self._clock = clock
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._handle: asyncio.Handle | None = None
+        self._probing = False
+        self._last = 0.0
+
+    def start(self) -> None:
+        """Watch from now on, on the running loop; nothing if it watches already."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._loop.add_reader(self._descriptor, self._wake)
+
+    def stop(self) -> None:
+        """Watch no more."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._descriptor)
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle = self._loop = None
+
+    def _wake(self) -> None:
+        assert self._loop is not None
+        self._loop.remove_reader(self._descriptor)
+        self._last = self._clock() - PROBE_SECONDS
+        self._look(PROBE_SECONDS, patient=True)
+
+    def _probe(self) -> None:
+        self._look(TICK_SECONDS, patient=True)
+
+    def _tick(self) -> None:
+        self._look(TICK_SECONDS, patient=False)
+
+    def _look(self, delay: float, *, patient: bool) -> None:
+        """One turn, the next after ``delay`` or sooner; back to watching if there was nothing, unless patient."""
+        loop = self._loop
+        if loop is None:
+            return
+        fill = self._turn()
+        now = self._clock()
+        elapsed, self._last = now - self._last, now
+        if fill is None and not patient:
+            self._handle = None
+            loop.add_reader(self._descriptor, self._wake)
+            return
+        if fill:
+            # At this rate the pipe is as full as it may be after so long.
+            delay = 0.0 if fill >= FILL else min(delay, elapsed * FILL / fill)
+        then = self._probe if delay == PROBE_SECONDS else self._tick
+        self._handle = loop.call_soon(then) if delay < _NOW else loop.call_later(delay, then)
