@@ -1,0 +1,117 @@
+"""One reading of the whole machine, from the kernel's files below any root."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from hhtui.engine.hardware.board import read_board
+from hhtui.engine.hardware.cpu import CpuReader, parse_loadavg
+from hhtui.engine.hardware.disks import DiskReader, Statvfs, resolved_home
+from hhtui.engine.hardware.fan import FanReader
+from hhtui.engine.hardware.firmware import FirmwareTool
+from hhtui.engine.hardware.memory import memory_of, parse_meminfo, swap_of
+from hhtui.engine.hardware.network import NetworkReader
+from hhtui.engine.hardware.sensor_files import SensorFiles, decimal
+from hhtui.engine.hardware.temperature import TemperatureReader
+from hhtui.engine.hardware.throttling import ThrottlingReader
+from hhtui.model.metrics import Hardware, PowerMetrics, ThrottlingMetrics
+
+_LIVE = Path("/")
+_SENSORS_GOOD_FOR = 60.0
+
+
+class HardwareReader:
+    """Reads the machine whose files are below ``sysroot``; ``home`` is the path of the home on that machine.
+
+    ``read`` takes well under 5 ms, starts no process and raises nothing for what a file holds. Rates are since the
+    reading before, the first ones since the reader was built. ``tool`` is vcgencmd, looked for on a live Pi.
+    """
+
+    def __init__(
+        self,
+        sysroot: Path = _LIVE,
+        home: Path | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        statvfs: Callable[[str], Statvfs] = os.statvfs,
+        tool: FirmwareTool | None = None,
+    ) -> None:
+        self._files = files = SensorFiles(sysroot)
+        self._clock = clock
+        self._board = read_board(files)
+        self._boot_id = files.text("proc/sys/kernel/random/boot_id")
+        self._cpu = CpuReader(files)
+        self._disks = DiskReader(files, resolved_home(sysroot, home), clock, statvfs)
+        self._network = NetworkReader(files, clock)
+        self._temperature = TemperatureReader(files)
+        self._fan = FanReader(files)
+        self._throttling = ThrottlingReader(files)
+        self._sensors_at = clock()
+        if tool is None and sysroot == _LIVE and self._board.raspberry_pi:
+            tool = FirmwareTool.found(power=_measures_power(self._board.model))
+        self._tool = tool
+
+    def read(self) -> Hardware:
+        """The machine now."""
+        self._look_for_sensors()
+        files, tool = self._files, self._tool
+        meminfo = parse_meminfo(files.read("proc/meminfo"))
+        disk, disks = self._disks.read()
+        uptime = decimal((files.read("proc/uptime") or b"").partition(b" ")[0])
+        return Hardware(
+            cpu=self._cpu.read(),
+            memory=memory_of(meminfo),
+            disk=disk,
+            temperature=self._temperature.read(tool.temperature if tool else None),
+            swap=swap_of(meminfo),
+            disks=disks,
+            load=parse_loadavg(files.read("proc/loadavg")),
+            network=self._network.read(),
+            fan=self._fan.read(),
+            throttling=self.read_throttling(),
+            power=(tool.power if tool else None) or PowerMetrics(),
+            board=self._board,
+            uptime_seconds=uptime,
+            boot_id=self._boot_id,
+        )
+
+    def read_throttling(self) -> ThrottlingMetrics:
+        """The state of power supply and throttling alone."""
+        return self._throttling.read(self._tool.throttled if self._tool else None)
+
+    @property
+    def has_slow_part(self) -> bool:
+        """Whether ``read_slow_part`` has anything to ask."""
+        return self._tool is not None or self._disks.has_remote
+
+    def read_slow_part(self) -> None:
+        """Ask vcgencmd and network file systems, for the readings to come; blocks, so it belongs in an executor."""
+        if self._tool is not None:
+            self._tool.ask(temperature=not self._temperature.knows_cpu)
+        self._disks.ask_remote()
+
+    @property
+    def notifying_files(self) -> list[str]:
+        """Files that the kernel announces a change of the power supply's state on (POLLPRI)."""
+        return self._throttling.notifying_files
+
+    def close(self) -> None:
+        """Give the open files back; another ``read`` would open them again."""
+        self._files.close()
+
+    def _look_for_sensors(self) -> None:
+        """Drivers come late at boot, and hardware is plugged in."""
+        now = self._clock()
+        if now - self._sensors_at >= _SENSORS_GOOD_FOR:
+            self._sensors_at = now
+            self._temperature.look_for_sensors()
+            self._fan.look_for_fans()
+            self._throttling.look_for_files()
+
+
+def _measures_power(model: str | None) -> bool:
+    """The Pi 5, its keyboard and its compute module have the chip that measures: documentation of pmic_read_adc."""
+    return model is not None and any(name in model for name in ("Pi 5", "Pi 500", "Compute Module 5"))
