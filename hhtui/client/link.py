@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hhtui import __version__
 from hhtui.client import wire
 from hhtui.errors import HomeHelperError
 from hhtui.paths import socket_address
+from hhtui.text import sanitise
 
 TIMEOUT_SECONDS = 10.0
 FIRST_BACKOFF_SECONDS = 0.2
@@ -21,6 +22,8 @@ LONGEST_BACKOFF_SECONDS = 3.0
 SILENCE_SECONDS = 40.0
 
 Document = dict[str, Any]
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Answer = TypeVar("Answer")
 
 
 class LinkState(StrEnum):
@@ -122,7 +125,7 @@ class EngineLink:
         while True:
             reason = "the engine ended the event stream"
             try:
-                reader, writer, head = await self._open_events(channel, after, watch)
+                reader, writer = await self._open_events(channel, after, watch)
             except HomeHelperError as error:
                 reason = error.message
             else:
@@ -130,15 +133,10 @@ class EngineLink:
                     backoff = FIRST_BACKOFF_SECONDS
                     self._tell(LinkState.CONNECTED, "", on_state)
                     parser = wire.EventParser()
-                    data = head
-                    while True:
+                    while data := await asyncio.wait_for(reader.read(262144), SILENCE_SECONDS):
                         for message in parser.feed(data):
                             after = str(message.get("id") or "") or after
                             yield message
-                        async with asyncio.timeout(SILENCE_SECONDS):
-                            data = await reader.read(262144)
-                        if not data:
-                            break
                 except TimeoutError:
                     reason = "the engine has gone silent"
                 except OSError as error:
@@ -154,21 +152,15 @@ class EngineLink:
         if on_state is not None:
             on_state(state, reason)
 
-    async def _open_events(
-        self, channel: str | None, after: str | None, watch: bool
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
-        path = wire.target("/api/v1/events", {"channel": channel, "after": after, "watch": watch})
-        return await self._exchange(
-            wire.request_bytes("GET", path, accept="text/event-stream"), self.timeout, self._read_stream_head
-        )
+    async def _open_events(self, channel: str | None, after: str | None, watch: bool) -> Streams:
+        async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Streams:
+            status, headers = await _read_head(reader)
+            if status >= 400:
+                wire.parse_body(status, headers, await reader.read())
+            return reader, writer
 
-    async def _read_stream_head(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
-        status, headers = await _read_head(reader)
-        if status >= 400:
-            wire.parse_body(status, headers, await reader.read())
-        return reader, writer, b""
+        path = wire.target("/api/v1/events", {"channel": channel, "after": after, "watch": watch})
+        return await self._exchange(wire.request_bytes("GET", path, accept="text/event-stream"), self.timeout, read)
 
     async def _object(self, method: str, path: str, **more: Any) -> Document:
         answer = await self._ask(method, path, **more)
@@ -200,7 +192,12 @@ class EngineLink:
         request = wire.request_bytes(method, path, body, headers)
         return await self._exchange(request, timeout or self.timeout, read)
 
-    async def _exchange(self, request: bytes, seconds: float, read: Callable[..., Any]) -> Any:
+    async def _exchange(
+        self,
+        request: bytes,
+        seconds: float,
+        read: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Answer]],
+    ) -> Answer:
         writer: asyncio.StreamWriter | None = None
         try:
             async with asyncio.timeout(seconds):
@@ -242,6 +239,6 @@ def skew(engine_version: object) -> str | None:
     if not engine_version or str(engine_version) == __version__:
         return None
     return (
-        f"the engine runs hhtui {wire.sanitise(str(engine_version), 40)}, this is {__version__}; "
+        f"the engine runs hhtui {sanitise(str(engine_version), 40)}, this is {__version__}; "
         "`hhtui engine reload` brings it up to date"
     )

@@ -100,7 +100,8 @@ def _await_health(
             if code is not None:
                 raise EngineStartError(f"another engine holds {home.root} but does not answer")
             raise EngineStartError(
-                f"the engine (pid {child.pid}) did not answer within {START_SECONDS:.0f} s; its log is {home.engine_log}"
+                f"the engine (pid {child.pid}) did not answer within {START_SECONDS:.0f} s; "
+                f"its log is {home.engine_log}"
             )
         if now > told_slow:
             told_slow = deadline + 1

@@ -96,13 +96,13 @@ class EngineClient:
             return False
         return True
 
-    def events(self, channel: str | None = None, after: str | None = None) -> Iterator[Document]:
-        """Messages as they come, from ``after`` on if given; ends when the engine ends the stream."""
-        yield from self.open_events(channel, after)
+    def events(self, channel: str | None = None, after: str | None = None, *, follow: bool = True) -> EventReader:
+        """The event stream, subscribed when this returns: nothing that is caused afterwards can be missed.
 
-    def open_events(self, channel: str | None = None, after: str | None = None) -> EventReader:
-        """The event stream, subscribed when this returns: nothing that is caused afterwards can be missed."""
-        path = wire.target("/api/v1/events", {"channel": channel, "after": after})
+        Messages from ``after`` on if given; without ``follow`` those that are kept, and it ends.
+        """
+        query = {"channel": channel, "after": after, "follow": None if follow else "0"}
+        path = wire.target("/api/v1/events", query)
         connection = self._sent(wire.request_bytes("GET", path, accept="text/event-stream"), self.timeout)
         try:
             status, headers, rest = self._read_head(connection)

@@ -93,9 +93,11 @@ def wait_seconds(request: Request) -> float | None:
     return seconds
 
 
-def flag(request: Request, name: str) -> bool:
-    """``?name=1`` (or true, yes)."""
-    text = request.query_params.get(name, "").lower()
+def flag(request: Request, name: str, default: bool = False) -> bool:
+    """``?name=1`` (or true, yes); ``default`` if it is not given."""
+    if name not in request.query_params:
+        return default
+    text = request.query_params[name].lower()
     if text not in _FLAGS:
         raise InvalidInputError(f"{name}: must be 1 or 0")
     return _FLAGS[text]

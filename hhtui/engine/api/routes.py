@@ -18,7 +18,7 @@ from hhtui.engine.api import requests
 from hhtui.engine.api.answers import JSONDocument, answer_known_error
 from hhtui.engine.api.export import exported_record
 from hhtui.engine.api.guard import Guard
-from hhtui.engine.api.stream import EventStream, OpenStreams
+from hhtui.engine.api.stream import EVERYTHING_KEPT, EventStream, OpenStreams
 from hhtui.engine.bus.bus import current_correlation
 from hhtui.engine.facade import EngineFacade
 from hhtui.errors import HomeHelperError
@@ -76,7 +76,8 @@ class _Api:
 
     async def _health(self, _request: Request) -> Response:
         about = self._facade.about()
-        message = about.problems[0] if about.problems else f"{about.apps} apps"
+        counted = "1 app" if about.apps == 1 else f"{about.apps} apps"
+        message = about.problems[0] if about.problems else counted
         return JSONDocument(
             {
                 "health": "warning" if about.problems else "good",
@@ -135,8 +136,11 @@ class _Api:
         after = requests.resume_id(request)
         pattern = requests.channel_glob(request)
         watch = self._facade.watching() if requests.flag(request, "watch") else None
+        follow = requests.flag(request, "follow", default=True)
+        if after is None and not follow:
+            after = EVERYTHING_KEPT
         bus = self._facade.bus
-        return EventStream(lambda: bus.subscribe(pattern, after), watch, self._streams)
+        return EventStream(lambda: bus.subscribe(pattern, after), watch, self._streams, follow=follow)
 
     async def _engine(self, _request: Request) -> Response:
         return JSONDocument(self._facade.about())

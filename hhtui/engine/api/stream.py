@@ -14,6 +14,8 @@ from hhtui.engine.bus.subscription import Subscription
 from hhtui.model.event import Message
 
 PING_SECONDS = 15.0
+# Resuming after this, which no epoch has, replays whatever is kept.
+EVERYTHING_KEPT = "0-0"
 # What the client waits before it connects anew, in milliseconds.
 _RETRY_MS = 1000
 # Messages sent in one write when many wait.
@@ -44,7 +46,10 @@ class OpenStreams:
 
 
 class EventStream(Response):
-    """Serves one subscription until the client or the server ends it; holds ``watch`` meanwhile."""
+    """Serves one subscription until the client or the server ends it; holds ``watch`` meanwhile.
+
+    Without ``follow`` it ends when what the subscription replays has been sent.
+    """
 
     media_type = "text/event-stream"
 
@@ -53,6 +58,8 @@ class EventStream(Response):
         subscribe: Callable[[], Subscription],
         watch: AbstractContextManager[None] | None,
         streams: OpenStreams,
+        *,
+        follow: bool = True,
         ping_seconds: float = PING_SECONDS,
     ) -> None:
         super().__init__(headers={"X-Accel-Buffering": "no"})
@@ -60,6 +67,7 @@ class EventStream(Response):
         self._subscribe = subscribe
         self._watch = watch
         self._streams = streams
+        self._follow = follow
         self._ping_seconds = ping_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,6 +90,8 @@ class EventStream(Response):
         body = f"retry: {_RETRY_MS}\n: connected\n\n".encode()
         while True:
             await send({"type": "http.response.body", "body": body, "more_body": True})
+            if not self._follow and not len(subscription):
+                return
             try:
                 async with asyncio.timeout(self._ping_seconds):
                     message = await anext(subscription)
@@ -104,5 +114,5 @@ async def _close_on_departure(receive: Receive, subscription: Subscription) -> N
 
 def frame(message: Message) -> bytes:
     """One message in the stream's form; JSON holds no newline, so one data line is enough."""
-    name = message.event.event_type.value if message.event else "message"
+    name = str(message.event.event_type) if message.event else "message"
     return b"id: %b\nevent: %b\ndata: %b\n\n" % (message.id.encode(), name.encode(), to_json(message))
