@@ -3,63 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
+from hhtui.model.states import AppType as AppType
+from hhtui.model.states import Health as Health
+from hhtui.model.states import Status as Status
+from hhtui.model.states import Verb as Verb
 from hhtui.text import iso_utc
-
-
-class Status(StrEnum):
-    """Where an app stands."""
-
-    DISCOVERED = "discovered"
-    INVALID = "invalid"
-    INSTALLING = "installing"
-    STOPPED = "stopped"
-    STARTING = "starting"
-    RUNNING = "running"
-    STOPPING = "stopping"
-    BACKOFF = "backoff"
-    FAILED = "failed"
-    WAITING = "waiting"
-
-    @property
-    def settled(self) -> bool:
-        """No action of the engine's own accord is under way."""
-        return self not in _MOVING
-
-
-_MOVING = frozenset({Status.INSTALLING, Status.STARTING, Status.STOPPING, Status.BACKOFF})
-
-
-class Health(StrEnum):
-    """What the app says of itself, or what the engine sees."""
-
-    UNKNOWN = "unknown"
-    GOOD = "good"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-class AppType(StrEnum):
-    """How an app is started."""
-
-    SERVICE = "service"
-    STREAMLIT = "streamlit"
-
-
-class Verb(StrEnum):
-    """What a client can ask for an app: POST /api/v1/apps/{id}/<verb>."""
-
-    START = "start"
-    STOP = "stop"
-    RESTART = "restart"
-    INSTALL = "install"
-    ENABLE = "enable"
-    DISABLE = "disable"
-    RESET = "reset"
 
 
 class _Timed(BaseModel):
@@ -107,7 +59,7 @@ class ProcessIdentity(BaseModel):
 
 
 class RuntimeInfo(_Timed):
-    """The changing part of a record. ``wanted`` is the user's intent, kept apart from the state."""
+    """The changing part of a record. ``wanted`` is the user's intent, apart from the state; None: never said."""
 
     assigned_port: int | None = None
     process_id: int | None = None
@@ -120,7 +72,7 @@ class RuntimeInfo(_Timed):
     exit: ExitInfo | None = None
     error: str | None = None
     reason: str = ""
-    wanted: bool = False
+    wanted: bool | None = None
     identity: ProcessIdentity | None = None
     instance: str | None = None
     next_restart_in_seconds: float | None = None

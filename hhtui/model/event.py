@@ -5,11 +5,11 @@ from __future__ import annotations
 import fnmatch
 import uuid
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, Field, field_serializer
 
+from hhtui.model.states import EventType as EventType
 from hhtui.text import iso_utc
 
 CHANNEL_EVENTS = "homehelper:events"
@@ -21,35 +21,6 @@ CHANNEL_LOGS = "homehelper:logs"
 def app_channel(app_id: str) -> str:
     """The channel that carries one app's events."""
     return f"homehelper:apps:{app_id}"
-
-
-class EventType(StrEnum):
-    """Every type that the engine itself publishes."""
-
-    APP_DISCOVERED = "app_discovered"
-    APP_REMOVED = "app_removed"
-    APP_CHANGED = "app_changed"
-    APP_INSTALLING = "app_installing"
-    APP_INSTALLED = "app_installed"
-    APP_STARTING = "app_starting"
-    APP_STARTED = "app_started"
-    APP_STOPPING = "app_stopping"
-    APP_STOPPED = "app_stopped"
-    APP_WAITING = "app_waiting"
-    APP_CRASHED = "app_crashed"
-    APP_FAILED = "app_failed"
-    APP_ADOPTED = "app_adopted"
-    HEALTH_CHECK = "health_check"
-    CONFIG_CHANGED = "config_changed"
-    REDIS_CONNECTED = "redis_connected"
-    REDIS_LOST = "redis_lost"
-    BACKUP_CREATED = "backup_created"
-    THROTTLED = "throttled"
-    ENGINE_STARTED = "engine_started"
-    ENGINE_STOPPING = "engine_stopping"
-    METRICS = "metrics"
-    LOG = "log"
-    ERROR = "error"
 
 
 class EventMetadata(BaseModel):
