@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -122,30 +122,51 @@ class EngineLink:
         """
         backoff = FIRST_BACKOFF_SECONDS
         self._tell(LinkState.CONNECTING, "", on_state)
+
+        def opened() -> None:
+            nonlocal backoff
+            backoff = FIRST_BACKOFF_SECONDS
+            self._tell(LinkState.CONNECTED, "", on_state)
+
         while True:
             reason = "the engine ended the event stream"
             try:
-                reader, writer = await self._open_events(channel, after, watch)
+                async with contextlib.aclosing(self.stream(after, channel, watch=watch, on_open=opened)) as messages:
+                    async for message in messages:
+                        after = str(message.get("id") or "") or after
+                        yield message
             except HomeHelperError as error:
                 reason = error.message
-            else:
-                try:
-                    backoff = FIRST_BACKOFF_SECONDS
-                    self._tell(LinkState.CONNECTED, "", on_state)
-                    parser = wire.EventParser()
-                    while data := await asyncio.wait_for(reader.read(262144), SILENCE_SECONDS):
-                        for message in parser.feed(data):
-                            after = str(message.get("id") or "") or after
-                            yield message
-                except TimeoutError:
-                    reason = "the engine has gone silent"
-                except OSError as error:
-                    reason = wire.connection_error(self.socket_path, error).message
-                finally:
-                    await _close(writer)
             self._tell(LinkState.LOST, reason, on_state)
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, LONGEST_BACKOFF_SECONDS)
+
+    async def stream(
+        self,
+        after: str | None = None,
+        channel: str | None = None,
+        *,
+        watch: bool = False,
+        on_open: Callable[[], None] | None = None,
+    ) -> AsyncGenerator[Document, None]:
+        """Messages over one connection; ends when the engine ends it, EngineSilentError when it breaks.
+
+        ``on_open`` is called when the engine has subscribed us: what happens from then on is in the stream.
+        """
+        reader, writer = await self._open_events(channel, after, watch)
+        parser = wire.EventParser()
+        try:
+            if on_open is not None:
+                on_open()
+            while data := await asyncio.wait_for(reader.read(262144), SILENCE_SECONDS):
+                for message in parser.feed(data):
+                    yield message
+        except TimeoutError:
+            raise wire.EngineSilentError("the engine has gone silent") from None
+        except OSError as error:
+            raise wire.connection_error(self.socket_path, error) from None
+        finally:
+            await _close(writer)
 
     def _tell(self, state: LinkState, reason: str, on_state: Callable[[LinkState, str], None] | None) -> None:
         self.state = state

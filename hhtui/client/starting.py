@@ -58,7 +58,7 @@ def ensure_engine(home: Home, progress: Callable[[str], None] | None = None) -> 
 
 def _spawn(home: Home, errors: Path) -> subprocess.Popen[bytes]:
     # -P: the folder that the user happens to stand in must not provide our modules.
-    command = [sys.executable, "-P", "-m", "hhtui", "--engine-only", "--home", str(home.root)]
+    command = [sys.executable, "-P", "-m", "hhtui", "--engine-only", "--quiet", "--home", str(home.root)]
     try:
         descriptor = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW, 0o640)
     except OSError as error:
