@@ -1,0 +1,199 @@
+"""One command of an installation: its output line by line, its end, and the end of everything that it started."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import secrets
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from hhtui.engine.process.child import Child, spawn
+from hhtui.engine.process.exit_status import Ending
+from hhtui.engine.process.tree import COOKIE_VARIABLE, ProcessTable, signal_all
+from hhtui.errors import HomeHelperError
+from hhtui.text import human_duration, sanitise
+
+MAX_LINE = 4096
+_KEPT_LINES = 400
+_KILL_ROUNDS = 20
+
+
+class InstallError(HomeHelperError):
+    """An app could not be installed; the message holds the line that tells why."""
+
+    slug = "install_failed"
+    http_status = 422
+
+
+async def run_step(
+    name: str,
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    environ: Mapping[str, str],
+    limit: float,
+    line: Callable[[str], None],
+) -> None:
+    """Run to the end, each line of output to ``line``. InstallError if it fails or takes over ``limit`` seconds.
+
+    However this ends, also by cancellation, nothing that the command started is left running.
+    """
+    cookie = f"install-{secrets.token_hex(8)}"
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[Ending] = loop.create_future()
+    read, write = os.pipe2(os.O_CLOEXEC)
+    lines = _Lines(line)
+    reader = _Reader(read, lines)
+    child: Child | None = None
+    try:
+        try:
+            child = spawn(
+                argv, cwd, {**environ, COOKIE_VARIABLE: cookie}, write, write, lambda ending: _settle(ended, ending)
+            )
+        finally:
+            os.close(write)
+        async with asyncio.timeout(limit):
+            ending = await ended
+            # A helper left in the background may keep the pipe open: what it says later is not waited for.
+            await reader.finished(0.5)
+    except TimeoutError:
+        raise InstallError(f"{name} took longer than {human_duration(limit)} and was ended") from None
+    finally:
+        if child is not None:
+            kill_all(cookie, child.pid)
+        reader.close()
+        lines.end()
+    if ending.failed:
+        raise InstallError(f"{name} {ending.words}: {telling_line(lines.kept) or 'it said nothing'}")
+
+
+def kill_all(cookie: str, leader: int) -> None:
+    """SIGKILL to every process of the step, those included that left its session; at once, without waiting."""
+    table = ProcessTable()
+    for _ in range(_KILL_ROUNDS):
+        members = table.now().members(cookie, leader)
+        if not members:
+            return
+        # Frozen first, a tree cannot grow new branches while it is felled.
+        signal_all(members, signal.SIGSTOP)
+        signal_all(members, signal.SIGKILL)
+
+
+# What tells most, best first: the causes, then pip's and uv's conclusions, then anything that calls itself an error.
+_TELLING = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"No space left on device|Disk quota exceeded",
+        r"dns error|name resolution|network is unreachable|connection refused|timed out|certificate verify failed",
+        r"fatal error:|ensurepip is not\b|python3-venv",
+        r"could not find a version|no matching distribution|not found in the package registry|╰─▶|we can conclude",
+        r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b: ",
+        r"command not found|not found$|No such file or directory|Permission denied",
+        r"^\s*(?:error|fatal)\b",
+        r"\berror\b",
+    )
+)
+# uv goes on in indented lines, newer versions begin a reason with "cause:".
+_REASON = re.compile(r"^\s*(?:cause|Caused by): ")
+_CONTINUED = re.compile(r"^ {6,}\S")
+_DECORATION = re.compile(r"^[\s×╰─▶├│>]*(?:hint: |caused? by: |cause: |error: )?", re.IGNORECASE)
+
+
+def telling_line(lines: Sequence[str]) -> str:
+    """The line of a failed command's output that says most about why, with its reason; "" if there is none."""
+    said = [text for text in lines if text.strip()]
+    for pattern in _TELLING:
+        for at, text in enumerate(said):
+            if pattern.search(text):
+                return sanitise(_with_reason(said, at), 300)
+    return sanitise(said[-1].strip(), 300) if said else ""
+
+
+def _with_reason(said: list[str], at: int) -> str:
+    words = [_DECORATION.sub("", said[at], count=1).strip()]
+    follows_arrow = "╰─▶" in said[at]
+    for text in said[at + 1 : at + 4]:
+        if _REASON.match(text):
+            words[-1] = f"{words[-1]}:"
+        elif not (follows_arrow and _CONTINUED.match(text)):
+            break
+        words.append(_DECORATION.sub("", text, count=1).strip())
+    return " ".join(words)
+
+
+class _Lines:
+    """Bytes in, lines out; a line over 4 KiB is cut, a carriage return ends one."""
+
+    def __init__(self, line: Callable[[str], None]) -> None:
+        self._line = line
+        self._rest = b""
+        self.kept: list[str] = []
+
+    def feed(self, data: bytes) -> None:
+        *whole, rest = re.split(rb"\r\n|\n|\r", self._rest + data)
+        for raw in whole:
+            self._tell(raw)
+        # Of a line without end its beginning is kept.
+        self._rest = rest if len(rest) <= MAX_LINE else rest[:MAX_LINE]
+
+    def end(self) -> None:
+        if self._rest:
+            self._tell(self._rest)
+            self._rest = b""
+
+    def _tell(self, raw: bytes) -> None:
+        text = sanitise(_ESCAPES.sub("", raw[:MAX_LINE].decode("utf-8", "replace")), MAX_LINE).rstrip()
+        if not text:
+            return
+        self.kept.append(text)
+        # The beginning and the end: a cause stands in either.
+        if len(self.kept) > _KEPT_LINES:
+            del self.kept[_KEPT_LINES // 2]
+        self._line(text)
+
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+
+
+class _Reader:
+    """Drains the pipe into the lines from the event loop."""
+
+    def __init__(self, descriptor: int, lines: _Lines) -> None:
+        self._descriptor = descriptor
+        self._lines = lines
+        self._loop = asyncio.get_running_loop()
+        self._eof = asyncio.Event()
+        os.set_blocking(descriptor, False)
+        self._loop.add_reader(descriptor, self._readable)
+
+    async def finished(self, within: float) -> None:
+        try:
+            async with asyncio.timeout(within):
+                await self._eof.wait()
+        except TimeoutError:
+            pass
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            self._loop.remove_reader(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _readable(self) -> None:
+        try:
+            data = os.read(self._descriptor, 64 * 1024)
+        except (BlockingIOError, InterruptedError):
+            return
+        if data:
+            self._lines.feed(data)
+        else:
+            self._eof.set()
+            self._loop.remove_reader(self._descriptor)
+
+
+def _settle(future: asyncio.Future[Ending], ending: Ending) -> None:
+    if not future.done():
+        future.set_result(ending)
