@@ -71,11 +71,13 @@ def identity_of(pid: int) -> ProcessIdentity | None:
 
 
 def is_alive(identity: ProcessIdentity) -> bool:
-    """Whether exactly this process still runs; a zombie does not."""
+    """Whether exactly this process still runs; a zombie only counts if it is our child, whose ending we can still see."""
     if identity.boot_id != boot_id():
         return False
     stat = read_stat(identity.pid)
-    return stat is not None and stat.start_ticks == identity.start_ticks and stat.state not in "ZX"
+    if stat is None or stat.start_ticks != identity.start_ticks:
+        return False
+    return stat.state not in "ZX" or stat.parent == os.getpid()
 
 
 def age_seconds(identity: ProcessIdentity) -> float:

@@ -1,0 +1,199 @@
+"""From a living process to an empty tree: its exit, what the restart policy says of it, and its stop."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from typing import TYPE_CHECKING, Literal
+
+from hhtui.engine.announcements import announce_crash
+from hhtui.engine.apps.ports import port_is_free
+from hhtui.engine.lifecycle import Trigger
+from hhtui.engine.process.exit_status import Ending
+from hhtui.engine.process.identity import Stat
+from hhtui.engine.process.termination import terminate
+from hhtui.engine.process.tree import group_is_empty
+from hhtui.engine.restart import CrashHistory, Decision, Verdict, decide
+from hhtui.model.app import ExitInfo, Status
+from hhtui.model.event import new_correlation_id, utc_now
+from hhtui.model.manifest import Manifest
+from hhtui.text import sanitise
+
+if TYPE_CHECKING:
+    from hhtui.engine.supervisor import Supervisor
+
+# How long the port of a stopped app may linger after its tree is gone (seconds).
+_PORT_PATIENCE = 2.0
+
+AfterStop = Literal["rest", "start", "sleep", "retry"]
+
+
+class ProcessEnd:
+    """The ending side of one app's supervisor; ``after_stop`` says what follows the stop that is under way."""
+
+    def __init__(self, app: Supervisor) -> None:
+        self._app = app
+        self._loop = asyncio.get_running_loop()
+        self._verdict: Verdict | None = None
+        self.history = CrashHistory()
+        self.after_stop: AfterStop = "rest"
+        self.leader_gone = asyncio.Event()
+
+    # Ends of its own accord.
+
+    def on_exit(self, ending: Ending) -> None:
+        """The root process ended: unless that was asked for, the restart policy decides."""
+        app = self._app
+        pid = app.launching.child.pid if app.launching.child else 0
+        app.launching.child = None
+        self.leader_gone.set()
+        uptime = self._loop.time() - app.launching.started
+        self.record(ending)
+        if app.status is Status.STOPPING:
+            return
+        manifest = self._manifest()
+        verdict = self._decide(manifest, ending.words, uptime, failed=ending.failed)
+        cookie = app.record.runtime_info.instance
+        app.correlation = new_correlation_id()
+        if ending.failed:
+            status = Status.BACKOFF if verdict.decision is Decision.RETRY else Status.FAILED
+            announce_crash(app, ending, uptime, pid, status, verdict.words)
+        if verdict.decision is Decision.RETRY and not verdict.delay and group_is_empty(pid):
+            self._follow(verdict)
+            app.run(self._terminate(cookie, pid, manifest, alone=True))
+        else:
+            app.run(self._clean_up_and_follow(verdict, cookie, pid, manifest))
+
+    async def _clean_up_and_follow(self, verdict: Verdict, cookie: str | None, pid: int, manifest: Manifest) -> None:
+        epoch = self._app.epoch
+        await self._terminate(cookie, pid, manifest, alone=True)
+        if epoch == self._app.epoch:
+            self._follow(verdict)
+
+    def _follow(self, verdict: Verdict) -> None:
+        app = self._app
+        info = app.record.runtime_info
+        if verdict.decision is Decision.RETRY:
+            info.restarts += 1
+            self._verdict = verdict
+            app.fire(Trigger.EXITED_RETRY, verdict.words)
+        elif verdict.decision is Decision.GIVE_UP:
+            last = self._last_words()
+            app.fire(Trigger.EXITED_GIVE_UP, verdict.words + (f"; last: {last}" if last else ""))
+        elif app.sleeps and app.wanted:
+            app.fire(Trigger.EXITED_DONE, verdict.words)
+            app.fire(Trigger.SLEEP, f"{verdict.words}; sleeps until its next visit")
+        else:
+            info.wanted = False
+            app.fire(Trigger.EXITED_DONE, verdict.words)
+
+    def arm_restart(self) -> None:
+        """Start again when the backoff is over; at once if there is none."""
+        delay = self._verdict.delay if self._verdict else 0.0
+        if delay <= 0:
+            self._app.fire(Trigger.RESTART_DUE)
+            return
+        self._app.record.runtime_info.next_restart_in_seconds = round(delay, 1)
+        self._app.later(delay, Trigger.RESTART_DUE)
+
+    def record(self, ending: Ending, words: str | None = None) -> None:
+        """Note how the process ended."""
+        app = self._app
+        app.services.capture.drain(app.app_id)
+        info = app.record.runtime_info
+        info.exit = ExitInfo(code=ending.code, signal=ending.signal, at=utc_now(), words=words or ending.words)
+        info.process_id = None
+        info.identity = None
+
+    def _last_words(self) -> str:
+        """The most telling line of stderr: what a traceback ends with."""
+        lines = self._app.services.capture.tail(self._app.app_id)
+        return next((sanitise(line.strip(), 200) for line in reversed(lines) if line.strip()), "")
+
+    # Is ended.
+
+    def end_faulty(self, trigger: Trigger, fault: str) -> None:
+        """Stop an app that started too slowly or is unhealthy; the restart policy says what follows."""
+        uptime = self._loop.time() - self._app.launching.started
+        self._verdict = self._decide(self._manifest(), fault, uptime, failed=True)
+        self.after_stop = "retry"
+        self._app.fire(trigger, fault)
+
+    def terminate(self) -> None:
+        """End the whole tree in the background; a GONE trigger says when it is over."""
+        self._app.run(self._terminate_and_follow())
+
+    async def _terminate_and_follow(self) -> None:
+        app = self._app
+        child = app.launching.child
+        cookie = app.record.runtime_info.instance
+        survivors = await self._terminate(cookie, child.pid if child else None, self._manifest())
+        if survivors:
+            names = ", ".join(f"{stat.name} ({stat.pid}, state {stat.state})" for stat in survivors[:5])
+            app.fire(Trigger.STUCK, f"would not die, even by SIGKILL: {sanitise(names, 300)}")
+            return
+        if app.launching.child is not None:
+            await self.leader_gone.wait()
+        app.services.capture.drain(app.app_id)
+        await self._port_freed()
+        self._gone()
+
+    async def _terminate(
+        self, cookie: str | None, root: int | None, manifest: Manifest, *, alone: bool = False
+    ) -> list[Stat]:
+        if cookie is None:
+            return []
+        gone = self.leader_gone
+        if alone:  # the root is gone already; another run may have begun meanwhile
+            gone = asyncio.Event()
+            gone.set()
+        return await terminate(
+            self._app.services.table,
+            cookie,
+            root,
+            stop_signal=signal.Signals[manifest.stop.signal],
+            timeout=manifest.stop.timeout_seconds,
+            leader_gone=gone,
+        )
+
+    async def _port_freed(self) -> None:
+        port = self._app.record.runtime_info.assigned_port
+        deadline = self._loop.time() + _PORT_PATIENCE
+        while port is not None and not port_is_free(port) and self._loop.time() < deadline:
+            await asyncio.sleep(0.02)
+
+    def _gone(self) -> None:
+        app = self._app
+        after, self.after_stop = self.after_stop, "rest"
+        if app.found.manifest is None:
+            app.fire(Trigger.GONE_STOPPED)
+            app.fire(Trigger.INVALIDATED, app.found.error)
+        elif after == "start":
+            app.fire(Trigger.GONE_START, "restarted")
+        elif after == "sleep" and app.sleeps and app.wanted:
+            app.fire(Trigger.GONE_SLEEP, "idle; sleeps until its next visit")
+        elif after == "retry" and self._verdict is not None and app.wanted:
+            if self._verdict.decision is Decision.RETRY:
+                app.record.runtime_info.restarts += 1
+                app.fire(Trigger.GONE_RETRY, self._verdict.words)
+            else:
+                app.fire(Trigger.GONE_FAILED, self._verdict.words)
+        else:
+            app.fire(Trigger.GONE_STOPPED)
+
+    def _decide(self, manifest: Manifest, ending: str, uptime: float, *, failed: bool) -> Verdict:
+        return decide(
+            manifest.restart,
+            self.history,
+            now=self._loop.time(),
+            uptime=uptime,
+            failed=failed,
+            ending=ending,
+            jitter=random.uniform(-1, 1),
+        )
+
+    def _manifest(self) -> Manifest:
+        manifest = self._app.launching.manifest or self._app.found.manifest
+        assert manifest is not None, "a process runs, so there was a manifest"
+        return manifest
