@@ -46,6 +46,14 @@ class UnknownAppError(HomeHelperError):
     exit_code = 5
 
 
+class NotFoundError(HomeHelperError):
+    """What was asked for does not exist, though its app does."""
+
+    slug = "not_found"
+    http_status = 404
+    exit_code = 1
+
+
 class ConflictError(HomeHelperError):
     """It cannot be done in the state that the app or the engine is in."""
 

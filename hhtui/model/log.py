@@ -26,7 +26,9 @@ class LogFile(BaseModel):
 class LogQuery(BaseModel):
     """What of a log is asked for. Page 1 is the newest; ``since``/``until`` are UTC; ``regex`` makes ``search`` one.
 
-    ``after`` (a ``LogPage.end``) asks for what was written since, for following.
+    ``after`` (a ``LogPage.end``) asks for what was written since, for following: the oldest ``page_size`` such lines,
+    complete ones only; with ``partial`` also a last one without a newline, as an app that is gone may leave it.
+    Times are compared to the millisecond, both ends included; a line without a known time is in no such span.
     """
 
     page: int = Field(1, ge=1)
@@ -36,16 +38,21 @@ class LogQuery(BaseModel):
     since: datetime | None = None
     until: datetime | None = None
     after: int | None = Field(None, ge=0)
+    partial: bool = False
 
 
 class LogLine(BaseModel):
-    """One line without its newline; ``offset`` counts bytes since the log began, ``size`` its own bytes."""
+    """One line without its newline; ``offset`` counts bytes since the log began, ``size`` its own bytes.
+
+    ``cut``: the text is not all of it; ``partial``: no newline has come yet. Bytes that are no UTF-8 read ``\\xNN``.
+    """
 
     offset: int
     time: datetime | None = None
     text: str
     size: int
     cut: bool = False
+    partial: bool = False
 
     @field_serializer("time")
     def _time(self, value: datetime | None) -> str | None:
@@ -53,7 +60,11 @@ class LogLine(BaseModel):
 
 
 class LogPage(BaseModel):
-    """Lines in file order. ``start`` is the first byte still kept, ``end`` the offset behind the last byte."""
+    """Lines in file order, counted over the whole rotated set. ``start`` is the offset of the first byte still kept.
+
+    ``end`` is where following goes on (``LogQuery.after``): behind the last complete line, or behind the last one given
+    where more than a page was written since. ``total_lines`` and ``pages`` count what the query selects.
+    """
 
     app_id: str
     name: Literal["app", "error", "access", "setup"] | str

@@ -1,0 +1,111 @@
+"""Joining a log's lines with the times in its indexes."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from hhtui.engine.logs.index import HEADER, RECORD, read_record, record_count
+from hhtui.engine.logs.stream import LogStream, Part
+
+_WINDOW = 512
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class LineTimes:
+    """When the byte at a position arrived; cheapest when asked in ascending order."""
+
+    def __init__(self, stream: LogStream) -> None:
+        self._stream = stream
+        self._part: Part | None = None
+        self._count = 0
+        self._first = 0
+        self._offsets: list[int] = []
+        self._times: list[int] = []
+
+    def at(self, position: int) -> datetime | None:
+        """The time in UTC; None where the index does not say."""
+        part = self._stream.part_at(position)
+        if part.index_fd < 0:
+            return None
+        offset = position - part.start
+        if part is not self._part:
+            self._part, self._count, self._offsets = part, record_count(part.index_fd), []
+        last = self._first + len(self._offsets) == self._count
+        if not self._offsets or offset < self._offsets[0] or (offset >= self._offsets[-1] and not last):
+            self._load(part, offset)
+        number = bisect_right(self._offsets, offset) - 1
+        return _moment(self._times[number]) if number >= 0 else None
+
+    def _load(self, part: Part, offset: int) -> None:
+        """Load the records around the last one at or before ``offset``."""
+        low, high = 0, self._count
+        while low < high:
+            middle = (low + high) // 2
+            if read_record(part.index_fd, middle)[0] <= offset:
+                low = middle + 1
+            else:
+                high = middle
+        self._first = max(low - 1, 0)
+        records = list(_records(part, self._first, min(self._first + _WINDOW, self._count)))
+        self._offsets = [record[0] for record in records]
+        self._times = [record[1] for record in records]
+
+
+def _moment(time_us: int) -> datetime | None:
+    try:
+        return _EPOCH + timedelta(microseconds=time_us)
+    except OverflowError:
+        return None
+
+
+def _records(part: Part, first: int, behind: int) -> Iterator[tuple[int, int]]:
+    while first < behind:
+        count = min(behind - first, _WINDOW)
+        data = os.pread(part.index_fd, count * RECORD.size, HEADER.size + first * RECORD.size)
+        if len(data) < RECORD.size:
+            return
+        data = data[: len(data) // RECORD.size * RECORD.size]
+        yield from RECORD.iter_unpack(data)
+        first += len(data) // RECORD.size
+
+
+def spans_between(stream: LogStream, since: datetime | None, until: datetime | None) -> list[tuple[int, int]]:
+    """The spans of positions that arrived from ``since`` to ``until``, to the millisecond, both included.
+
+    Every record is looked at: the wall clock may have jumped, so they do not ascend.
+    """
+    low = _milliseconds(since) if since else 0
+    high = _milliseconds(until) if until else 2**64
+    spans: list[tuple[int, int]] = []
+    for part in stream.parts:
+        if part.index_fd < 0:
+            continue
+        begin: int | None = None
+        for offset, time_us in _records(part, 0, record_count(part.index_fd)):
+            inside = low <= time_us // 1000 <= high
+            if inside and begin is None:
+                begin = offset
+            elif not inside and begin is not None:
+                _add(spans, part.start + begin, part.start + min(offset, part.size))
+                begin = None
+        if begin is not None:
+            _add(spans, part.start + begin, part.start + part.size)
+    return spans
+
+
+def _milliseconds(moment: datetime) -> int:
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _add(spans: list[tuple[int, int]], begin: int, end: int) -> None:
+    if end <= begin:
+        return
+    if spans and spans[-1][1] == begin:
+        spans[-1] = (spans[-1][0], end)
+    else:
+        spans.append((begin, end))
