@@ -149,7 +149,9 @@ class EventBus:
         of another epoch or none at all, everything kept is replayed, ``gap`` is set and the first message's
         ``dropped`` says how many ids are missing (an upper bound: live-only messages have ids too).
         """
-        subscription = Subscription(pattern, maxsize, self._unsubscribe)
+        # The replay comes on top of what the queue holds live: it must not push itself out.
+        room = maxsize if after is None else maxsize + len(self._own) + len(self._foreign)
+        subscription = Subscription(pattern, room, self._unsubscribe)
         if after is not None:
             self._replay(subscription, after)
         self._subscriptions.append(subscription)

@@ -1,0 +1,334 @@
+"""Redis for the engine and its apps: which server is used, how apps get in, and what is told about it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+from hhtui.engine.bus.acl import app_rules, refused_patterns, user_name
+from hhtui.engine.bus.address import ServerAddress
+from hhtui.engine.bus.bridge import Bridge
+from hhtui.engine.bus.bus import EventBus
+from hhtui.engine.bus.link import Command, Link, LinkError, Refusal
+from hhtui.engine.bus.private_files import AppUser, PrivateFiles, new_password
+from hhtui.engine.bus.private_server import HOST, PrivateServer, PrivateServerError
+from hhtui.engine.bus.server_binaries import installed_servers
+from hhtui.engine.bus.timings import Timings
+from hhtui.errors import HomeHelperError
+from hhtui.model.config import RedisConfig
+from hhtui.model.redis_access import RedisAccess
+from hhtui.model.redis_status import RedisStatus
+from hhtui.paths import Home
+from hhtui.storage import read_json_object, write_json
+
+_CHOICE_NAME = "choice.json"
+_LOG_CHECK_SECONDS = 3600.0
+
+
+class RedisService:
+    """The one door to Redis. Everything works without a server, too: then this only says why there is none.
+
+    The configured server is used if it answers when the engine starts. Else, unless ``redis.embedded`` is ``never``,
+    a private one is started, and stays in use until the engine's next start.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        config: RedisConfig,
+        bus: EventBus,
+        *,
+        timings: Timings | None = None,
+        binaries: Callable[[], Sequence[Path]] = installed_servers,
+        log: logging.Logger | None = None,
+    ) -> None:
+        self._home = home
+        self._config = config
+        self._bus = bus
+        self._timings = timings or Timings()
+        self._log = log or logging.getLogger(__name__)
+        self._bridge = Bridge(bus, self._timings, self._log)
+        self._private = PrivateServer(
+            PrivateFiles(home.redis_dir, home.system_logs_dir / "redis.log"),
+            binaries,
+            self._private_changed,
+            self._log,
+            first_pause=self._timings.first_pause,
+        )
+        self._address: ServerAddress | None = None
+        self._server: Literal["configured", "private", "none"] = "none"
+        self._why = "no server is chosen yet"
+        self._disabled = False
+        self._chosen = asyncio.Event()
+        self._private_up = False
+        self._task: asyncio.Task[None] | None = None
+        self._upkeep: asyncio.Task[None] | None = None
+        self._access_lock = asyncio.Lock()
+        self._applied: dict[str, tuple[str, ...]] = {}
+
+    async def start(self) -> None:
+        """Choose a server and begin to connect; goes on in the background if that takes longer than 3 s."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="redis")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._chosen.wait(), self._timings.start)
+
+    async def stop(self, *, keep_server: bool = False) -> None:
+        """Deliver what is left (1 s at most), disconnect, and end the private server.
+
+        With ``keep_server`` it runs on for the apps that do, and for the engine that takes over.
+        """
+        await self._bridge.flush(self._timings.farewell)
+        self._bridge.close()
+        for task in (self._task, self._upkeep):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        self._task = self._upkeep = None
+        self._bridge.connected = False
+        await self._private.stop(keep=keep_server)
+
+    def status(self) -> RedisStatus:
+        """The connection as it is now; costs nothing."""
+        bridge, address = self._bridge, self._address
+        state: Literal["connected", "connecting", "disconnected", "disabled"] = "connecting"
+        if bridge.connected:
+            state = "connected"
+        elif self._disabled:
+            state = "disabled"
+        elif bridge.error is not None:
+            state = "disconnected"
+        return RedisStatus(
+            status=state,
+            host=address.host if address else None,
+            port=address.port if address else None,
+            connected=bridge.connected,
+            error=bridge.error,
+            server=self._server,
+            version=bridge.version if bridge.connected else None,
+            buffered=len(bridge.outbox),
+            dropped=bridge.outbox.dropped,
+            latency_ms=round(bridge.latency_ms, 3) if bridge.latency_ms is not None else None,
+            why=self._why,
+        )
+
+    def explain(self) -> str:
+        """One line for people: which server, why this one, and what is wrong with it, if anything."""
+        status = self.status()
+        line = f"{status.status}: {self._why}"
+        if status.version:
+            line += f" (version {status.version})"
+        return f"{line}; {status.error}" if status.error and status.error not in line else line
+
+    def set_keys(self, name: str, document: Callable[..., Any], ttl: float | None = None) -> None:
+        """Keep the key ``name`` (with or without ``homehelper:``) written: JSON of what ``document()`` gives.
+
+        A name that ends in ``:*`` is a family: ``document(member)`` gives each, and None deletes it.
+        It is written now, after each ``key_changed``, and whenever Redis has lost it; ``ttl`` is in seconds.
+        """
+        self._bridge.documents.register(name, document, ttl)
+
+    def key_changed(self, name: str) -> None:
+        """The document behind ``name`` changed; costs nothing, changes within 250 ms are written together."""
+        self._bridge.documents.touch(name)
+
+    def delete_key(self, name: str) -> None:
+        """Forget the key and delete it, as soon as Redis is there."""
+        self._bridge.documents.forget(name)
+
+    async def access_for(self, app_id: str, redis_keys: Sequence[str] = ()) -> RedisAccess | None:
+        """How the app reaches Redis; None if there is no server. Waits shortly while none is chosen yet.
+
+        On the private server the app gets a user of its own, whose password stays the same over restarts. On a
+        configured server it gets that server's URL.
+        """
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._chosen.wait(), self._timings.start)
+        if self._server != "private":
+            address = self._address
+            if address is None or not self._chosen.is_set():
+                return None
+            return RedisAccess(address.url, address.host, address.port, address.username, address.password)
+        async with self._access_lock:
+            user = await self._private_user(app_id, list(dict.fromkeys(redis_keys)))
+        name = user_name(app_id)
+        port = self._private.port
+        url = f"redis://{quote(name)}:{quote(user.password)}@{HOST}:{port}/0"
+        return RedisAccess(url, HOST, port, name, user.password)
+
+    async def forget_app(self, app_id: str) -> None:
+        """The app is gone for good: so is its user on the private server. Its keys stay."""
+        async with self._access_lock:
+            if self._private.access.apps.pop(app_id, None) is None:
+                return
+            self._applied.pop(app_id, None)
+            await self._private.save_access()
+            await self._administer([("ACL", "DELUSER", user_name(app_id))])
+
+    async def _run(self) -> None:
+        try:
+            await self._choose()
+        except Exception as error:
+            self._disabled = True
+            self._why = f"no Redis: {error.message if isinstance(error, HomeHelperError) else type(error).__name__}"
+            self._log.error("%s", self._why, exc_info=not isinstance(error, HomeHelperError))
+        finally:
+            self._chosen.set()
+        self._log.info("Redis: %s", self._why)
+        if self._server == "private":
+            self._upkeep = asyncio.get_running_loop().create_task(self._keep_log_short(), name="redis log")
+        if self._address is not None:
+            await self._bridge.run(self._connect, self._describe, patient=self._server == "none")
+
+    async def _choose(self) -> None:
+        mode = self._config.embedded
+        reason = "redis.embedded is always"
+        configured: ServerAddress | None = None
+        if mode != "always":
+            try:
+                configured = ServerAddress.configured(self._config)
+                reason = await self._try_configured(configured)
+            except HomeHelperError as error:
+                reason = error.message
+            if not reason and configured is not None:
+                self._use(configured, "configured", f"the configured server at {configured.name} is used")
+                await self._remember(configured)
+                return
+            if mode == "never":
+                self._bridge.error = reason
+                why = f"the configured server is used (redis.embedded is never), but {reason}"
+                self._use(configured, "configured" if configured else "none", why)
+                return
+        try:
+            await self._private.start()
+        except PrivateServerError as error:
+            self._bridge.error = error.message
+            self._disabled = configured is None
+            self._use(configured, "none", f"there is none: {reason}; {error.message}")
+            return
+        self._use(
+            self._private.address(), "private", f"a private server on port {self._private.port} is used, since {reason}"
+        )
+
+    async def _try_configured(self, address: ServerAddress) -> str:
+        """Why it cannot be used, "" if it can. One that was used before may be a little late: it is waited for."""
+        deadline = asyncio.get_running_loop().time()
+        if await self._remembered() == address.identity:
+            deadline += self._timings.grace
+        while True:
+            try:
+                link = await Link.open(address, timeout=self._timings.choose)
+            except LinkError as error:
+                if asyncio.get_running_loop().time() >= deadline:
+                    return error.message
+                self._bridge.error = error.message
+                self._why = f"waiting for the configured server at {address.name}, which was used before"
+                await asyncio.sleep(self._timings.first_pause)
+                continue
+            await link.close()
+            self._bridge.error = None
+            return ""
+
+    def _use(self, address: ServerAddress | None, server: Literal["configured", "private", "none"], why: str) -> None:
+        self._address = address
+        self._server = server
+        self._why = why
+
+    async def _connect(self) -> Link:
+        if self._server == "private":
+            if not self._private_up:
+                raise LinkError("the private server is being started again")
+            self._address = self._private.address()
+        address = self._address
+        if address is None:
+            raise LinkError("there is no server")
+        link = await Link.open(address, timeout=self._timings.answer)
+        if self._server == "none":
+            self._use(address, "configured", f"the configured server at {address.name} is used: it answered later")
+            await self._remember(address)
+        return link
+
+    def _describe(self) -> dict[str, object]:
+        address = self._address
+        return {
+            "server": self._server,
+            "host": address.host if address else None,
+            "port": address.port if address else None,
+        }
+
+    def _private_changed(self, up: bool) -> None:
+        self._private_up = up
+        self._applied.clear()
+        if up:
+            self._why = self._why.replace("on port 0", f"on port {self._private.port}")
+            self._bridge.hurry()
+
+    async def _private_user(self, app_id: str, redis_keys: list[str]) -> AppUser:
+        apps = self._private.access.apps
+        user = apps.get(app_id)
+        if user is None or user.redis_keys != redis_keys:
+            for pattern in refused_patterns(redis_keys):
+                self._log.warning("%s: redis_keys: %r is no key pattern and is left out", app_id, pattern[:80])
+            user = apps[app_id] = AppUser(user.password if user else new_password(), redis_keys)
+            await self._private.save_access()
+        rules = tuple(app_rules(app_id, redis_keys, user.password))
+        if self._applied.get(app_id) != rules and await self._administer(
+            [("ACL", "SETUSER", user_name(app_id), *rules)]
+        ):
+            self._applied[app_id] = rules
+        return user
+
+    async def _administer(self, commands: Sequence[Command]) -> bool:
+        """Whether the private server did all of it. It reads its ACL file at its next start in any case."""
+        if not self._private_up:
+            return False
+        try:
+            link = await Link.open(self._private.address(), timeout=2)
+        except LinkError as error:
+            self._log.warning("The private Redis server's users are not up to date: %s", error.message)
+            return False
+        try:
+            refusals = [answer for answer in await link.execute(commands) if isinstance(answer, Refusal)]
+        except LinkError as error:
+            self._log.warning("The private Redis server's users are not up to date: %s", error.message)
+            return False
+        finally:
+            await link.close()
+        for refusal in refusals:
+            self._log.error("The private Redis server refused an app's user: %s", refusal.message)
+        return not refusals
+
+    async def _keep_log_short(self) -> None:
+        while True:
+            await asyncio.sleep(_LOG_CHECK_SECONDS)
+            await self._private.rotate_log()
+
+    async def _remembered(self) -> str | None:
+        """The identity of the configured server that was used last, if one was."""
+        try:
+            document = await self._blocking(read_json_object, self._home.redis_dir / _CHOICE_NAME)
+        except (OSError, ValueError):
+            return None
+        used = document.get("configured")
+        return used if isinstance(used, str) else None
+
+    async def _remember(self, address: ServerAddress) -> None:
+        if await self._remembered() == address.identity:
+            return
+        with contextlib.suppress(OSError):
+            await self._blocking(_make_private, self._home.redis_dir)
+            document = {"configured": address.identity}
+            await self._blocking(write_json, self._home.redis_dir / _CHOICE_NAME, document, 0o600)
+
+    @staticmethod
+    async def _blocking(function: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+
+
+def _make_private(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
