@@ -156,6 +156,17 @@ class LogCapture:
         out, err = self._opened(app_id).streams
         return out.fifo, err.fifo
 
+    def inheritable_pipes(self) -> list[int]:
+        """Duplicates of every app's pipes that stay open over an execve, to be closed by the new program.
+
+        So the last words of an app that dies while one engine becomes the next are kept: a pipe that nobody has open
+        forgets its bytes. The new engine opens the pipes by name as ever, then closes these.
+        """
+        pipes = [os.dup(stream.fifo) for stream in self._streams.values()]
+        for descriptor in pipes:
+            os.set_inheritable(descriptor, True)
+        return pipes
+
     def close(self, app_id: str) -> None:
         """Take what is in the pipes and capture no more; a running app keeps its pipes, and fills them."""
         app = self._apps.get(app_id)
@@ -238,6 +249,8 @@ class LogCapture:
             except OSError as error:
                 if error.errno == errno.EINTR:
                     continue
+                if error.errno == errno.ENOENT and self._renew_folder(stream.app_id):
+                    continue
                 if error.errno in _NO_ROOM and rotation.remove_oldest_archive(stream.folder):
                     continue
                 self._stall(stream, error)
@@ -246,6 +259,23 @@ class LogCapture:
         if stream.rotations != rotations:
             self._fit(stream)
         return result
+
+    def _renew_folder(self, app_id: str) -> bool:
+        """Make the app's log folder anew if it was deleted."""
+        app = self._apps.get(app_id)
+        if app is None or os.fstat(app.folder).st_nlink:
+            return False
+        try:
+            app.log_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+            folder = _locked_folder(app.log_dir)
+        except (OSError, LogError):
+            return False
+        os.close(app.folder)
+        app.folder = folder
+        for stream in app.streams:
+            stream.close_file()
+            stream.folder = folder
+        return True
 
     def _fit(self, stream: CapturedStream) -> None:
         """After a rotation: keep the folder within its limit even when every live file in it is full."""
