@@ -71,7 +71,7 @@ def read_json_object(path: Path, limit: int = 64 * 1024 * 1024) -> dict[str, Any
         raise ValueError("not valid JSON: nested too deeply") from None
     if not isinstance(document, dict):
         raise ValueError(f"must be a JSON object, not {_json_kind(document)}")
-    if _depth_over(document, MAX_DEPTH):
+    if nested_deeper(document, MAX_DEPTH):
         raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
     if _SURROGATE.search(text):
         _refuse_lone_surrogates(document)
@@ -113,8 +113,16 @@ def _finite(digits: str) -> float:
     return value if math.isfinite(value) else _refuse_constant(digits)
 
 
-def _depth_over(document: Any, limit: int) -> bool:
-    level = [document]
+def _refuse_lone_surrogates(document: dict[str, Any]) -> None:
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds half of a surrogate pair (\\ud800 to \\udfff), which is no character") from None
+
+
+def nested_deeper(document: Any, limit: int) -> bool:
+    """Whether lists and objects lie more than ``limit`` levels inside each other."""
+    level = [document] if isinstance(document, dict | list) else []
     for _ in range(limit):
         level = [
             child
@@ -125,13 +133,6 @@ def _depth_over(document: Any, limit: int) -> bool:
         if not level:
             return False
     return True
-
-
-def _refuse_lone_surrogates(document: dict[str, Any]) -> None:
-    try:
-        json.dumps(document, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise ValueError("holds half of a surrogate pair (\\ud800 to \\udfff), which is no character") from None
 
 
 def set_aside(path: Path) -> Path | None:

@@ -15,6 +15,7 @@ import h11
 from hhtui.model.app import AppType, Health, HealthReport
 from hhtui.model.event import utc_now
 from hhtui.model.manifest import Manifest
+from hhtui.storage import MAX_DEPTH, nested_deeper
 from hhtui.text import sanitise
 
 MAX_BODY_BYTES = 64 * 1024
@@ -23,6 +24,7 @@ MAX_EXTRA_BYTES = 8 * 1024
 MAX_MESSAGE = 500
 STREAMLIT_HEALTH = "/_stcore/health"
 _HOSTS = ("127.0.0.1", "::1")
+_own_ports: set[int] = set()
 
 
 class HealthAnswer(NamedTuple):
@@ -73,12 +75,19 @@ async def check(port: int, path: str, *, manifest: Manifest | None = None, timeo
     return HealthAnswer(report, answered)
 
 
+def ports_of_checks() -> frozenset[int]:
+    """Our side's ports of the checks that are under way now: these connections are no visits."""
+    return frozenset(_own_ports)
+
+
 def _is_named(manifest: Manifest) -> bool:
     return "health" in manifest.endpoints.model_fields_set
 
 
 async def _get(port: int, path: str) -> _Response:
     reader, writer = await _connect(port)
+    own_port: int = writer.get_extra_info("sockname")[1]
+    _own_ports.add(own_port)
     try:
         connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
         headers = [
@@ -98,6 +107,7 @@ async def _get(port: int, path: str) -> _Response:
     finally:
         # Not waited for: a peer that does not take its end must not hold us up.
         writer.transport.abort()
+        _own_ports.discard(own_port)
 
 
 async def _connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -174,8 +184,10 @@ def _said(body: bytes) -> HealthReport:
 def _kept(extra: Any) -> Any:
     """``extra_info`` if it is at most 8 KiB of JSON that can be written again, else None."""
     try:
+        if nested_deeper(extra, MAX_DEPTH):
+            return None
         text = json.dumps(extra, allow_nan=False, ensure_ascii=False)
-        return extra if len(text.encode()) <= MAX_EXTRA_BYTES and text.count("[") + text.count("{") <= 200 else None
+        return extra if len(text.encode()) <= MAX_EXTRA_BYTES else None
     except (ValueError, RecursionError):
         return None
 
