@@ -128,7 +128,8 @@ class Engine:
             self.problem(f"start-{number}", problem)
         for warning in loaded.warnings:
             log.warning("%s", warning)
-        await self.redis.start()
+        # Apps wait for a Redis server to be chosen, the engine does not.
+        self._choosing_redis = self._loop.create_task(self.redis.start())
         self._adopt_and_start(remembered)
         await self.discovery.start()
         self._server = ApiServer(
@@ -245,6 +246,7 @@ class Engine:
         await self.registry.flush()
         await self._server.stop()
         await self.sampler.stop()
+        await self._choosing_redis
         await self.redis.stop(keep_server=leave)
         self.capture.close_all()
         self.notifier.close()
@@ -264,6 +266,7 @@ class Engine:
         await self.registry.flush()
         listener = await self._server.stop(hand_over=True)
         await self.sampler.stop()
+        await self._choosing_redis
         await self.redis.stop(keep_server=True)
         self.capture.close_all()
         Handover(self.lock.descriptor, listener.detach() if listener else None, self.bus.state()).leave()

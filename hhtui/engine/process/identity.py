@@ -71,7 +71,7 @@ def identity_of(pid: int) -> ProcessIdentity | None:
 
 
 def is_alive(identity: ProcessIdentity) -> bool:
-    """Whether exactly this process still runs; a zombie only counts if it is our child, whose ending we can still see."""
+    """Whether exactly this process still runs; a zombie counts only as our child, whose ending can still be seen."""
     if identity.boot_id != boot_id():
         return False
     stat = read_stat(identity.pid)
