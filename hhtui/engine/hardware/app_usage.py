@@ -79,7 +79,8 @@ class AppTrees:
         self._proc = str(proc)
         self._clock = clock
         self._boot_clock = boot_clock
-        self._built_at = boot_clock()
+        # A start time is rounded down to a tick.
+        self._built_at = boot_clock() - _TICK
         self._trees: dict[str, _Tree] = {}
         self._others: set[int] = set()
         self._others_since = clock()

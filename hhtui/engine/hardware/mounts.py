@@ -9,6 +9,7 @@ from hhtui.engine.hardware.sensor_files import SensorFiles, integer
 from hhtui.model.metrics import DiskKind
 
 _OCTAL = re.compile(rb"\\([0-7]{3})")
+_PARTITION = re.compile(r"p?\d+\Z")
 _USB = re.compile(r"usb\d+\Z")
 _NETWORK = frozenset(
     (
@@ -98,10 +99,12 @@ def kind_of(mount: Mount, device: BlockDevice | None) -> DiskKind | None:
 
 def _device_of_link(files: SensorFiles, link: str, depth: int = 0) -> BlockDevice | None:
     parts = link.split("/")
-    if "block" not in parts[:-1]:
+    if len(parts) < 2:
         return None
-    disk, partition = parts[parts.index("block") + 1], parts[-1]
-    if "virtual" in parts:
+    above, partition = parts[-2:]
+    # …/block/sda/sda2, …/block/mmcblk0, and …/nvme/nvme0/nvme0n1/nvme0n1p2, which has no folder "block".
+    disk = above if partition.startswith(above) and _PARTITION.match(partition[len(above) :]) else partition
+    if "virtual" in parts and not disk.startswith("nvme"):
         # Encrypted, mapped and mirrored disks: what the first of their parts is.
         below = files.names(f"sys/class/block/{disk}/slaves")
         inner = files.link(f"sys/class/block/{below[0]}") if below and depth < 4 else None

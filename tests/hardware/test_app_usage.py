@@ -1,0 +1,144 @@
+"""What each app's process tree uses, with real trees."""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import subprocess
+import time
+from pathlib import Path
+
+from hhtui.engine.hardware.app_usage import AppTrees, Root, parse_stat, proportional_memory_mb
+from hhtui.engine.hardware.folder_size import folder_mb
+from tests.hardware.trees_of_processes import BUSY, start_ticks, tree, wait_for
+
+CHILD = "import subprocess, sys; subprocess.Popen([sys.executable, '-S', '-c', {source!r}]{more}).wait()"
+
+
+def tree_of(trees: AppTrees, root: Root, size: int) -> tuple[int, ...]:
+    wait_for(lambda: len(trees.measure([root]).get(root.app_id, ((), 0, ()))[2]) == size)
+    return trees.pids(root.app_id)
+
+
+def test_a_busy_child_shows_on_its_app() -> None:
+    trees = AppTrees()
+    with tree(CHILD.format(source=BUSY, more="")) as root:
+        tree_of(trees, root, 2)
+        time.sleep(0.5)
+        usage = trees.measure([root])["app"]
+        assert usage.cpu_percent is not None
+        assert usage.cpu_percent > 20
+        assert usage.memory_mb > 8
+
+
+def test_an_idle_app_shows_no_cpu_and_its_memory() -> None:
+    trees = AppTrees()
+    with tree("import time; block = bytearray(50_000_000); time.sleep(60)") as root:
+        wait_for(lambda: trees.measure([root])["app"].memory_mb > 50)
+        wait_for(lambda: time.sleep(0.15) or trees.measure([root])["app"].cpu_percent == 0)
+        time.sleep(0.3)
+        usage = trees.measure([root])["app"]
+        assert usage.cpu_percent == 0
+        assert 50 < usage.memory_mb < 90
+
+
+def test_a_child_in_a_session_of_its_own_belongs_to_its_app_also_when_its_parent_is_gone() -> None:
+    trees = AppTrees()
+    source = CHILD.format(source="import time; time.sleep(60)", more=", start_new_session=True")
+    with tree(source) as root:
+        pids = tree_of(trees, root, 2)
+        child = next(pid for pid in pids if pid != root.pid)
+        try:
+            os.kill(root.pid, signal.SIGKILL)
+            wait_for(lambda: not _lives(root.pid))
+            usage = trees.measure([root])["app"]
+            assert usage.pids == (child,)
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+def test_the_time_of_short_lived_children_is_not_lost() -> None:
+    trees = AppTrees()
+    work = "sum(range(1_500_000))"
+    source = f"import subprocess, sys\nwhile True: subprocess.run([sys.executable, '-S', '-c', {work!r}])"
+    with tree(source) as root:
+        wait_for(lambda: "app" in trees.measure([root]))
+        time.sleep(1)
+        usage = trees.measure([root])["app"]
+        assert usage.cpu_percent is not None
+        assert usage.cpu_percent > 20
+
+
+def test_apps_do_not_count_one_anothers_processes() -> None:
+    trees = AppTrees()
+    with tree(BUSY) as busy, tree("import time; time.sleep(60)") as idle:
+        roots = [busy._replace(app_id="busy"), idle._replace(app_id="idle")]
+        trees.measure(roots)
+        time.sleep(0.4)
+        found = trees.measure(roots)
+        assert (found["busy"].cpu_percent or 0) > 20
+        assert found["idle"].cpu_percent == 0
+        assert found["idle"].pids == (idle.pid,)
+
+
+def test_an_app_that_started_while_we_watched_has_a_rate_at_once_and_an_adopted_one_has_not() -> None:
+    early = AppTrees()
+    with tree(BUSY) as root:
+        time.sleep(0.4)
+        assert (early.measure([root])["app"].cpu_percent or 0) > 20
+        assert AppTrees().measure([root])["app"].cpu_percent is None
+
+
+def test_a_process_with_the_apps_pid_but_not_its_start_time_is_somebody_else() -> None:
+    with tree("import time; time.sleep(60)") as root:
+        assert AppTrees().measure([root._replace(start_ticks=root.start_ticks - 1)]) == {}
+
+
+def test_a_process_name_with_parentheses_and_blanks_is_read() -> None:
+    stat = parse_stat(b"7 (a) S 1 (b c) S 3 7 5 0 -1 4194304 98 0 0 0 10 20 3 4 20 0 1 0 140741 3133440 366 18446 1")
+    assert stat == (3, 5, 37, 140741, 366)
+
+
+def test_shared_pages_count_once_when_asked() -> None:
+    pss = proportional_memory_mb([os.getpid()])
+    assert pss is not None
+    rss = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    assert 0 < pss <= rss + 1
+    assert proportional_memory_mb([2**22 + 1]) is None
+
+
+def test_a_folders_size_counts_blocks_once_and_follows_no_link(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "deep").mkdir(parents=True)
+    (data / "deep/file").write_bytes(os.urandom(3 * 2**20))
+    os.link(data / "deep/file", data / "same")
+    (tmp_path / "big").write_bytes(os.urandom(5 * 2**20))
+    (data / "link").symlink_to(tmp_path / "big")
+    (data / "up").symlink_to(tmp_path)
+    with (data / "sparse").open("wb") as file:
+        file.truncate(2**30)
+    size = folder_mb(data)
+    assert size is not None
+    assert 3 <= size < 3.5
+    assert folder_mb(tmp_path / "missing") is None
+
+
+def test_one_pass_over_a_hundred_apps_and_three_hundred_processes_takes_less_than_five_milliseconds() -> None:
+    shell = "sleep 60 & sleep 60 & wait"
+    processes = [subprocess.Popen(["/bin/sh", "-c", shell], start_new_session=True) for _ in range(100)]
+    try:
+        roots = [Root(f"app{each.pid}", each.pid, start_ticks(each.pid)) for each in processes]
+        trees = AppTrees()
+        wait_for(lambda: sum(len(usage.pids) for usage in trees.measure(roots).values()) == 300)
+        spans = []
+        for _ in range(30):
+            started = time.thread_time()
+            found = trees.measure(roots)
+            spans.append(time.thread_time() - started)
+        assert len(found) == 100
+        assert statistics.median(spans) < 0.005
+    finally:
+        for each in processes:
+            os.killpg(each.pid, signal.SIGKILL)
+            each.wait()
