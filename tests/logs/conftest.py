@@ -1,0 +1,48 @@
+"""Captures on throw-away folders, closed after each test."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hhtui.engine.logs.capture import LogCapture
+from hhtui.engine.logs.limits import LogLimits
+from tests.logs.sets import Rig
+
+
+async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    """Wait until the condition holds; fail after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    """A capture with app ``a`` open, its writer ends, and what was reported."""
+    made = Rig(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    yield folder
+
+
+def a_capture(limits: LogLimits) -> LogCapture:
+    return LogCapture(limits=lambda: limits, on_problem=lambda *_: None, on_recovered=lambda *_: None)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
