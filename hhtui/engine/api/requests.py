@@ -20,6 +20,8 @@ from hhtui.model.problems import first_problem
 MAX_BODY_BYTES = 1024 * 1024
 BODY_SECONDS = 10.0
 MAX_WAIT_SECONDS = 3600.0
+# ``?after=0``: whatever is kept.
+EVERYTHING_KEPT = "0"
 _MESSAGE_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}\Z")
 _LOG_NAME = re.compile(r"(?!\.)[^/\x00-\x1f]{1,200}\Z")
 _FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
@@ -108,7 +110,7 @@ def resume_id(request: Request) -> str | None:
     text = request.headers.get("last-event-id") or request.query_params.get("after")
     if not text:
         return None
-    if not _MESSAGE_ID.match(text):
+    if text != EVERYTHING_KEPT and not _MESSAGE_ID.match(text):
         raise InvalidInputError("Last-Event-ID: must be the id of a message, such as 1764000000-42")
     return text
 

@@ -18,7 +18,7 @@ from hhtui.engine.api import requests
 from hhtui.engine.api.answers import JSONDocument, answer_known_error
 from hhtui.engine.api.export import exported_record
 from hhtui.engine.api.guard import Guard
-from hhtui.engine.api.stream import EVERYTHING_KEPT, EventStream, OpenStreams
+from hhtui.engine.api.stream import EventStream, OpenStreams
 from hhtui.engine.bus.bus import current_correlation
 from hhtui.engine.facade import EngineFacade
 from hhtui.errors import HomeHelperError
@@ -137,9 +137,9 @@ class _Api:
         pattern = requests.channel_glob(request)
         watch = self._facade.watching() if requests.flag(request, "watch") else None
         follow = requests.flag(request, "follow", default=True)
-        if after is None and not follow:
-            after = EVERYTHING_KEPT
         bus = self._facade.bus
+        if after == requests.EVERYTHING_KEPT or (after is None and not follow):
+            after = f"{bus.epoch}-0"
         return EventStream(lambda: bus.subscribe(pattern, after), watch, self._streams, follow=follow)
 
     async def _engine(self, _request: Request) -> Response:

@@ -14,8 +14,6 @@ from hhtui.engine.bus.subscription import Subscription
 from hhtui.model.event import Message
 
 PING_SECONDS = 15.0
-# Resuming after this, which no epoch has, replays whatever is kept.
-EVERYTHING_KEPT = "0-0"
 # What the client waits before it connects anew, in milliseconds.
 _RETRY_MS = 1000
 # Messages sent in one write when many wait.

@@ -1,0 +1,164 @@
+"""``hhtui start|stop|restart|install|enable|disable|reset``: what is asked for apps, and how it went."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hhtui.cli.console import Console
+from hhtui.cli.session import Session, command, number_of
+from hhtui.cli.states import MOVING, runtime, text_of, why
+from hhtui.errors import HomeHelperError, NoEngineError
+
+if TYPE_CHECKING:
+    from hhtui.client.sync import EngineClient, EventReader
+
+# Longer than the longest start or stop that a manifest may ask for makes no sense by default.
+DEFAULT_TIMEOUT = 600.0
+# The stream tells what happens; this is for what no event tells, such as the progress of an installation.
+_REFRESH_SECONDS = 1.0
+_GOOD_ENDS = {
+    "start": ("running", "waiting"),
+    "restart": ("running", "waiting"),
+    "stop": ("stopped", "discovered", "invalid", "failed"),
+    "install": ("stopped", "discovered", "running", "waiting"),
+}
+_DONE_WORDS = {"enable": "enabled", "disable": "disabled", "reset": "reset"}
+
+
+def _action(verb: str, help_text: str, waits: bool) -> click.Command:
+    def act(
+        session: Session, app_ids: Sequence[str], every: bool, wait: bool = False, timeout: float = DEFAULT_TIMEOUT
+    ) -> None:
+        _run(session, verb, app_ids, every, timeout if wait else None)
+
+    act.__doc__ = help_text
+    function: Any = act
+    if waits:
+        function = click.option(
+            "--timeout",
+            type=float,
+            default=DEFAULT_TIMEOUT,
+            show_default=True,
+            callback=number_of(0, 86_400),
+            metavar="SECONDS",
+            help="Wait no longer than this.",
+        )(function)
+        function = click.option("--wait/--no-wait", default=True, help="Wait until it is done (the default).")(function)
+    function = click.option("--all", "every", is_flag=True, help="All apps.")(function)
+    function = click.argument("app_ids", metavar="APP...", nargs=-1)(function)
+    return command(verb)(function)
+
+
+start = _action("start", "Start apps; what has to be installed is installed first.", True)
+stop = _action("stop", "Stop apps, their whole process trees.", True)
+restart = _action("restart", "Stop apps and start them again.", True)
+install = _action("install", "Build the apps' environments anew.", True)
+enable = _action("enable", "Start apps whenever the engine starts.", False)
+disable = _action("disable", "Do not start apps by themselves any more.", False)
+reset = _action("reset", "Forget the apps' crashes: failed ones may be started again.", False)
+
+
+def _run(session: Session, verb: str, app_ids: Sequence[str], every: bool, timeout: float | None) -> None:
+    if every == bool(app_ids):
+        raise click.UsageError(f"{verb} needs the apps' names or --all")
+    client = session.client()
+    # Subscribed first: nothing that this causes can be missed.
+    stream = client.events() if timeout is not None else None
+    first_error: HomeHelperError | None = None
+    records: dict[str, dict[str, Any]] = {}
+    for app_id in _chosen(client, verb, app_ids, every):
+        try:
+            records[app_id] = client.command(app_id, verb)
+        except NoEngineError:
+            raise
+        except HomeHelperError as error:
+            session.console.complain(error.message)
+            first_error = first_error or error
+    if stream is not None and timeout is not None:
+        with stream:
+            _wait(client, stream, records, timeout, session.console)
+    failed = [app_id for app_id, record in records.items() if not _tell(session.console, verb, record, timeout)]
+    if session.console.json:
+        session.console.document(list(records.values()))
+    code = first_error.exit_code if first_error else int(bool(failed))
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+def _chosen(client: EngineClient, verb: str, app_ids: Sequence[str], every: bool) -> list[str]:
+    if not every:
+        return list(dict.fromkeys(app_ids))
+    records = client.apps()
+    # What is invalid can only be mended by its author: it is no failure of "all".
+    usable = [record for record in records if record.get("status") != "invalid" or verb in ("stop", "disable")]
+    return [str(record["app_id"]) for record in usable if "app_id" in record]
+
+
+def _wait(
+    client: EngineClient, stream: EventReader, records: dict[str, dict[str, Any]], timeout: float, console: Console
+) -> None:
+    """Follow the apps until each has settled; ``records`` is brought up to date."""
+    deadline = time.monotonic() + timeout
+    told: dict[str, str] = {}
+    while True:
+        for app_id, record in records.items():
+            if record.get("status") in MOVING:
+                line = _progress_line(record)
+                if told.get(app_id) != line:
+                    told[app_id] = line
+                    console.progress(line)
+        moving = {app_id for app_id, record in records.items() if record.get("status") in MOVING}
+        left = deadline - time.monotonic()
+        if not moving or left <= 0:
+            return
+        changed = _changed(stream, moving, min(left, _REFRESH_SECONDS))
+        for app_id in changed:
+            records[app_id] = client.app(app_id)
+
+
+def _changed(stream: EventReader, moving: set[str], seconds: float) -> set[str]:
+    """The apps of which an event told within ``seconds``; all of them if none did."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0 and not stream.ended:
+        messages = stream.take(left)
+        events = [message["event"] for message in messages if isinstance(message.get("event"), dict)]
+        if found := moving & {str(event.get("source")) for event in events}:
+            return found
+    if stream.ended:
+        time.sleep(min(seconds, 0.2))
+    return moving
+
+
+def _progress_line(record: dict[str, Any]) -> str:
+    reason = why(record)
+    return f"{record.get('app_id')}: {record.get('status')}{f', {reason}' if reason else ''}"
+
+
+def _tell(console: Console, verb: str, record: dict[str, Any], timeout: float | None) -> bool:
+    """Say how it went with one app; false if it failed."""
+    app_id, status = text_of(record.get("app_id")), text_of(record.get("status"))
+    if verb in _DONE_WORDS:
+        console.words(f"{app_id}: {_DONE_WORDS[verb]}")
+        return True
+    if timeout is None:
+        console.words(f"{app_id}: {verb} asked for, now {status}")
+        return True
+    if status in MOVING:
+        console.complain(f"{app_id}: still {status} after {timeout:g} s; it goes on in the background")
+        return False
+    info = runtime(record)
+    ended = info.get("exit")
+    ran_through = (
+        verb in ("start", "restart") and status == "stopped" and isinstance(ended, dict) and ended.get("code") == 0
+    )
+    if status in _GOOD_ENDS.get(verb, ()) or ran_through:
+        where = f", {info['url']}" if info.get("url") and status in ("running", "waiting") else ""
+        console.words(f"{app_id}: {status}{where}")
+        return True
+    reason = why(record)
+    console.complain(f"{app_id}: {status}{f': {reason}' if reason else ''}; see `hhtui logs {app_id} --name error`")
+    return False

@@ -1,0 +1,54 @@
+"""``hhtui`` and ``hhtui --demo``: the terminal interface."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from hhtui.cli.console import Console
+from hhtui.errors import HomeHelperError
+from hhtui.paths import Home
+
+
+def run_interface(home: Home, console: Console, *, in_process: bool, read_only: bool) -> int:
+    """Show the interface on ``home``; the exit code."""
+    _needs_terminal(console)
+    _check_home(home)
+    return _run(home.root, in_process=in_process, demo=False, read_only=read_only)
+
+
+def run_demo(console: Console, *, in_process: bool, read_only: bool) -> int:
+    """Show the interface on a home with the example apps, which is removed afterwards, whatever ends us."""
+    _needs_terminal(console)
+    from hhtui.cli.demo import DemoHome
+
+    with DemoHome(console) as root:
+        return _run(root, in_process=in_process, demo=True, read_only=read_only)
+
+
+def _run(root: Path, *, in_process: bool, demo: bool, read_only: bool) -> int:
+    from hhtui.tui.app import run_tui
+
+    return run_tui(root, in_process=in_process, demo=demo, read_only=read_only)
+
+
+def _needs_terminal(console: Console) -> None:
+    if console.json:
+        raise click.UsageError("--json goes with a command")
+    if sys.stdin is None or not sys.stdin.isatty() or not console.on_terminal:
+        raise click.UsageError("the interface needs a terminal; commands such as `hhtui status` do not")
+
+
+def _check_home(home: Home) -> None:
+    """Tell at once what the engine would tell later."""
+    try:
+        home.root.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except OSError as error:
+        raise HomeHelperError(
+            f"{home.root}: cannot be made: {error.strerror}; choose another home with --home"
+        ) from None
+    if not home.engine_socket.exists() and not os.access(home.root, os.W_OK | os.X_OK):
+        raise HomeHelperError(f"{home.root}: cannot be written by this user; choose another home with --home")

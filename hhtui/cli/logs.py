@@ -1,0 +1,216 @@
+"""``hhtui logs``: pages of an app's log, its newest lines, and what is being written."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hhtui.cli.console import DIM, Console, Table
+from hhtui.cli.session import Session, command, number_of
+from hhtui.cli.states import local_time, text_of
+from hhtui.errors import HomeHelperError, NoEngineError
+from hhtui.text import human_bytes, sanitise
+
+if TYPE_CHECKING:
+    from hhtui.client.sync import EngineClient
+
+FOLLOW_SECONDS = 0.4
+# While following: an engine that is restarted is waited for so long.
+_ENGINE_PATIENCE_SECONDS = 20.0
+_PAGE = 1000
+_LONGEST_LINE = 65_536
+_RELATIVE = re.compile(r"(\d{1,9})([smhdw])\Z")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+@command()
+@click.argument("app_id", metavar="APP")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is being written, until Ctrl-C.")
+@click.option("-n", "--lines", type=int, callback=number_of(0, 1_000_000), metavar="N", help="The newest N (50).")
+@click.option("--page", type=int, callback=number_of(1, 10_000_000), metavar="N", help="Page N; 1 is the newest.")
+@click.option("--name", default="app", show_default=True, metavar="LOG", help="app, error, access, setup, …")
+@click.option("--search", metavar="RE", help="Only lines that match the regular expression.")
+@click.option("--since", metavar="TIME", help="Only lines since a time (2026-11-24T11:20) or an age (10m, 2h, 1d).")
+@click.option("--until", metavar="TIME", help="Only lines up to a time or an age.")
+@click.option("--no-time", is_flag=True, help="The lines alone, without their times.")
+@click.option("--list", "listing", is_flag=True, help="List the app's log files instead.")
+def logs(
+    session: Session,
+    app_id: str,
+    follow: bool,
+    lines: int | None,
+    page: int | None,
+    name: str,
+    search: str | None,
+    since: str | None,
+    until: str | None,
+    no_time: bool,
+    listing: bool,
+) -> None:
+    """Show an app's log, oldest line first. APP may also be homehelper or system."""
+    client = session.client()
+    if listing:
+        _list(session.console, client.logs(app_id))
+        return
+    if page is not None and (follow or lines is not None):
+        raise click.UsageError("--page goes without --follow and --lines")
+    if until and follow:
+        raise click.UsageError("--until goes without --follow")
+    if search is not None:
+        _check_pattern(search)
+    query = {
+        "search": search,
+        "regex": search is not None,
+        "since": _time_of(since, "--since"),
+        "until": _time_of(until, "--until"),
+    }
+    printer = _Printer(session.console, with_time=not no_time, as_lines=follow)
+    if page is not None:
+        answer = client.log_page(app_id, name, page=page, page_size=200, **query)
+        if session.console.json:
+            session.console.document(answer)
+            return
+        printer.lines(answer)
+        session.console.words(f"page {answer.get('page')} of {answer.get('pages')}")
+        return
+    wanted = 50 if lines is None else lines
+    answer = _newest(client, app_id, name, wanted, query)
+    if session.console.json and not follow:
+        session.console.document(answer)
+        return
+    printer.lines(answer)
+    if follow:
+        _follow(session, client, app_id, name, answer, search, printer)
+
+
+def _newest(client: EngineClient, app_id: str, name: str, wanted: int, query: dict[str, Any]) -> dict[str, Any]:
+    """The newest ``wanted`` lines as one page, fetched in pieces that the engine answers at once."""
+    size = max(min(wanted, _PAGE), 1)
+    answer = client.log_page(app_id, name, page=1, page_size=size, **query)
+    lines = list(answer.get("lines") or [])
+    number = 2
+    while len(lines) < wanted and number <= int(answer.get("pages") or 1):
+        older = client.log_page(app_id, name, page=number, page_size=size, **query)
+        lines = [*(older.get("lines") or []), *lines]
+        number += 1
+    answer["lines"] = lines[len(lines) - wanted :] if wanted < len(lines) else lines
+    return answer
+
+
+def _follow(
+    session: Session,
+    client: EngineClient,
+    app_id: str,
+    name: str,
+    last: dict[str, Any],
+    search: str | None,
+    printer: _Printer,
+) -> None:
+    for answer in _growing(session, client, app_id, name, last, search):
+        printer.lines(answer)
+        session.console.flush()
+
+
+def _growing(
+    session: Session, client: EngineClient, app_id: str, name: str, last: dict[str, Any], search: str | None
+) -> Iterator[dict[str, Any]]:
+    end = int(last.get("end") or 0)
+    missing_since: float | None = None
+    yield {"lines": []}
+    while True:
+        time.sleep(FOLLOW_SECONDS)
+        try:
+            answer = client.log_page(app_id, name, after=end, page_size=_PAGE, search=search, regex=search is not None)
+        except NoEngineError:
+            now = time.monotonic()
+            if missing_since is None:
+                missing_since = now
+                session.console.progress("the engine is gone; waiting for it")
+            if now - missing_since > _ENGINE_PATIENCE_SECONDS:
+                raise
+            continue
+        except HomeHelperError as error:
+            if missing_since is None:
+                raise
+            session.console.progress(error.message)
+            continue
+        missing_since = None
+        end = int(answer.get("end") or end)
+        yield answer
+
+
+class _Printer:
+    def __init__(self, console: Console, *, with_time: bool, as_lines: bool) -> None:
+        self._console = console
+        self._with_time = with_time
+        self._as_json_lines = console.json and as_lines
+
+    def lines(self, page: dict[str, Any]) -> None:
+        for line in page.get("lines") or []:
+            if not isinstance(line, dict):
+                continue
+            if self._as_json_lines:
+                self._console.document(line)
+                continue
+            text = sanitise(text_of(line.get("text")), _LONGEST_LINE)
+            if line.get("cut"):
+                text += f" [cut, {human_bytes(float(line.get('size') or 0))}]"
+            when = self._time(line) if self._with_time else ""
+            self._console.data(f"{self._console.colour(when, DIM)} {text}" if when else text)
+
+    def _time(self, line: dict[str, Any]) -> str:
+        moment = line.get("time")
+        if not isinstance(moment, str):
+            return ""
+        # People read their own clock, programs UTC.
+        if not self._console.on_terminal:
+            return sanitise(moment, 40)
+        return local_time(moment, spec="%Y-%m-%d %H:%M:%S.%f")[:-3]
+
+
+def _list(console: Console, files: list[dict[str, Any]]) -> None:
+    if console.json:
+        console.document(files)
+        return
+    table = Table(console)
+    table.column("LOG")
+    table.column("SIZE", right=True)
+    table.column("FILES", right=True)
+    table.column("WRITTEN")
+    for file in files:
+        size = human_bytes(float(file.get("size_bytes") or 0))
+        table.row([text_of(file.get("name")), size, text_of(file.get("files")), local_time(file.get("modified_at"))])
+    if files:
+        table.print()
+    else:
+        console.words("no logs yet")
+
+
+def _check_pattern(pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise click.UsageError(f"--search: {error}") from None
+
+
+def _time_of(text: str | None, option: str) -> str | None:
+    """An ISO time (local unless it names a zone) or an age, as ISO in UTC."""
+    if text is None:
+        return None
+    if match := _RELATIVE.match(text):
+        try:
+            moment = datetime.now(UTC) - timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+        except OverflowError:
+            moment = datetime(1970, 1, 1, tzinfo=UTC)
+        return moment.isoformat()
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).isoformat()
+    except (ValueError, OverflowError, OSError):
+        raise click.UsageError(
+            f"{option}: {text!r} is neither a time such as 2026-11-24T11:20 nor an age such as 10m"
+        ) from None

@@ -1,0 +1,169 @@
+"""The root command, and how every command ends: exit codes, one-line errors, closed pipes (contract, section 7)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from hhtui.cli.console import Console
+from hhtui.cli.session import Session, shared_options
+from hhtui.errors import HomeHelperError
+
+INTERRUPTED = 130
+# 128 + SIGPIPE: what a shell reports of a program whose reader has left.
+PIPE_CLOSED = 141
+
+# Where each command lives, in the order of the help.
+COMMANDS = {
+    "status": "hhtui.cli.status:status",
+    "start": "hhtui.cli.actions:start",
+    "stop": "hhtui.cli.actions:stop",
+    "restart": "hhtui.cli.actions:restart",
+    "install": "hhtui.cli.actions:install",
+    "enable": "hhtui.cli.actions:enable",
+    "disable": "hhtui.cli.actions:disable",
+    "reset": "hhtui.cli.actions:reset",
+    "logs": "hhtui.cli.logs:logs",
+    "events": "hhtui.cli.events:events",
+    "metrics": "hhtui.cli.metrics:metrics",
+    "config": "hhtui.cli.config:config",
+    "validate": "hhtui.cli.validate:validate",
+    "new": "hhtui.cli.new:new",
+    "engine": "hhtui.cli.engine:engine",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        where = COMMANDS.get(cmd_name)
+        if where is None:
+            return None
+        module, _, attribute = where.partition(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            raise click.UsageError(f"unknown command {name!r}{_similar(name)}")
+        return super().resolve_command(ctx, args)
+
+
+def _similar(name: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, COMMANDS, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, help="Show the version and exit.")
+@click.option("--engine-only", is_flag=True, help="Run the engine in the foreground, without an interface.")
+@click.option("--demo", is_flag=True, help="Try it out: example apps in a home that is thrown away afterwards.")
+@click.option("--in-process", is_flag=True, help="Run the engine inside the interface's process.")
+@click.option("--read-only", is_flag=True, help="Watch only: the interface changes nothing.")
+@shared_options
+@click.pass_context
+def root(ctx: click.Context, version: bool, engine_only: bool, demo: bool, in_process: bool, read_only: bool) -> None:
+    """Run, watch and heal home apps. Without a command: the terminal interface."""
+    session: Session = ctx.obj
+    if version:
+        _tell_version(session.console)
+        ctx.exit(0)
+    if ctx.invoked_subcommand is not None:
+        if engine_only or demo or in_process or read_only:
+            raise click.UsageError(f"an option before {ctx.invoked_subcommand!r} goes without a command")
+        return
+    if engine_only and (demo or in_process or read_only):
+        raise click.UsageError("--engine-only goes with --home alone")
+    if engine_only:
+        from hhtui.cli.engine_process import run_engine_only
+
+        ctx.exit(run_engine_only(session.home.root, quiet=session.console.quiet))
+    from hhtui.cli.interface import run_demo, run_interface
+
+    if demo:
+        if session.home_given:
+            raise click.UsageError("--demo makes a home of its own: leave out --home")
+        ctx.exit(run_demo(session.console, in_process=in_process, read_only=read_only))
+    ctx.exit(run_interface(session.home, session.console, in_process=in_process, read_only=read_only))
+
+
+def _tell_version(console: Console) -> None:
+    from hhtui import __version__
+
+    if console.json:
+        console.document({"version": __version__})
+    else:
+        console.data(f"hhtui {__version__}")
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line on ``arguments``; the exit code. Nothing that a user can cause is a traceback."""
+    session = Session()
+    try:
+        code = root.main(arguments, prog_name="hhtui", standalone_mode=False, obj=session)
+        session.console.flush()
+        return code if isinstance(code, int) else 0
+    except click.UsageError as error:
+        return _usage(session.console, error)
+    except click.ClickException as error:
+        return _failed(session.console, error.format_message(), 1)
+    except HomeHelperError as error:
+        return _failed(session.console, error.message, error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            _abandon_stdout()
+            return PIPE_CLOSED
+        _abandon_stdout()
+        where = f"{error.filename}: " if error.filename else ""
+        return _failed(session.console, f"{where}{error.strerror or error}", 1)
+    except Exception as error:
+        if os.environ.get("HHTUI_DEBUG"):
+            raise
+        words = f"{type(error).__name__}: {error}"
+        return _failed(session.console, f"a bug in hhtui: {words}; HHTUI_DEBUG=1 shows where", 1)
+
+
+def _usage(console: Console, error: click.UsageError) -> int:
+    message = error.format_message().rstrip(".")
+    path = error.ctx.command_path if error.ctx else "hhtui"
+    message = message[:1].lower() + message[1:]
+    console.complain(f"{message}; see `{path} --help`")
+    return 2
+
+
+def _failed(console: Console, message: str, code: int) -> int:
+    try:
+        console.flush()
+    except OSError:
+        _abandon_stdout()
+    console.complain(message)
+    return code
+
+
+def _abandon_stdout() -> None:
+    """Let the interpreter's last flush go nowhere: who read us has left."""
+    if sys.stdout is None:
+        return
+    try:
+        target = sys.stdout.fileno()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, target)
+        os.close(nowhere)
+    except (OSError, ValueError):
+        pass

@@ -1,0 +1,122 @@
+"""``hhtui metrics``: the machine and what the apps use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hhtui.cli.console import Console, Table
+from hhtui.cli.session import Session, command
+from hhtui.cli.states import text_of
+from hhtui.text import human_bytes, human_duration, sanitise
+
+_MIB = 1024 * 1024
+_GIB = 1024 * _MIB
+
+
+@command()
+def metrics(session: Session) -> None:
+    """Show processor, memory, disk, temperature and what each app uses."""
+    document = session.client().metrics()
+    console = session.console
+    if console.json:
+        console.document(document)
+        return
+    redis = _part(document, "redis_status")
+    where = f"{redis.get('host')}:{redis.get('port')}" if redis.get("host") else text_of(redis.get("server"))
+    words = _joined([text_of(redis.get("status")), where, text_of(redis.get("error"))])
+    console.pairs([*_machine(_part(document, "hardware")), ("redis", words)])
+    _print_processes(console, document.get("processes"))
+
+
+def _machine(hardware: dict[str, Any]) -> list[tuple[str, str]]:
+    board, cpu, memory = (_part(hardware, name) for name in ("board", "cpu", "memory"))
+    swap, disk, load = (_part(hardware, name) for name in ("swap", "disk", "load"))
+    temperature, throttling = _part(hardware, "temperature"), _part(hardware, "throttling")
+    network = _part(hardware, "network")
+    uptime = hardware.get("uptime_seconds")
+    loads = [load.get(name) for name in ("one_minute", "five_minutes", "fifteen_minutes")]
+    conditions = [name.replace("_", " ") for name, holds in _part(throttling, "now").items() if holds]
+    earlier = [name.replace("_", " ") for name, holds in _part(throttling, "since_boot").items() if holds]
+    return [
+        ("machine", text_of(board.get("model"))),
+        ("uptime", human_duration(uptime) if isinstance(uptime, int | float) else ""),
+        (
+            "cpu",
+            _joined(
+                [
+                    _percent(cpu.get("usage_percent")),
+                    f"{cpu['count']} cores" if cpu.get("count") else "",
+                    f"{cpu['frequency_mhz']:.0f} MHz" if _number(cpu.get("frequency_mhz")) is not None else "",
+                ]
+            ),
+        ),
+        ("load", " ".join(f"{value:.2f}" for value in loads if isinstance(value, int | float))),
+        ("memory", _of(memory, "used_mb", "total_mb", _MIB)),
+        ("swap", _of(swap, "used_mb", "total_mb", _MIB) if swap.get("total_mb") else ""),
+        ("disk", _of(disk, "used_gb", "total_gb", _GIB)),
+        (
+            "temperature",
+            f"{temperature['cpu_temp']:.1f} °C" if _number(temperature.get("cpu_temp")) is not None else "",
+        ),
+        ("throttled", ", ".join(conditions) or (f"not now; since boot: {', '.join(earlier)}" if earlier else "")),
+        ("network", _network(network)),
+    ]
+
+
+def _network(network: dict[str, Any]) -> str:
+    received = _number(network.get("received_bytes_per_second"))
+    sent = _number(network.get("sent_bytes_per_second"))
+    if received is None or sent is None:
+        return ""
+    return f"{human_bytes(received)}/s received, {human_bytes(sent)}/s sent"
+
+
+def _print_processes(console: Console, processes: Any) -> None:
+    rows = [row for row in processes if isinstance(row, dict)] if isinstance(processes, list) else []
+    if not rows:
+        return
+    console.data()
+    table = Table(console)
+    table.column("PROCESS")
+    table.column("PID", right=True)
+    table.column("CPU", right=True)
+    table.column("MEMORY", right=True)
+    table.column("STATE")
+    for row in rows:
+        memory = _number(row.get("memory_mb"))
+        table.row(
+            [
+                text_of(row.get("app_id") or row.get("name")),
+                text_of(row.get("pid")),
+                _percent(row.get("cpu_percent")),
+                "" if memory is None else human_bytes(memory * _MIB),
+                text_of(row.get("status")),
+            ]
+        )
+    table.print()
+
+
+def _part(document: dict[str, Any], name: str) -> dict[str, Any]:
+    part = document.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _percent(value: Any) -> str:
+    number = _number(value)
+    return "" if number is None else f"{number:.1f} %"
+
+
+def _of(part: dict[str, Any], used: str, total: str, unit: int) -> str:
+    taken, whole = _number(part.get(used)), _number(part.get(total))
+    if taken is None or whole is None:
+        return ""
+    share = _percent(part.get("percent"))
+    return f"{human_bytes(taken * unit)} of {human_bytes(whole * unit)}{f' ({share})' if share else ''}"
+
+
+def _joined(parts: list[str]) -> str:
+    return sanitise(", ".join(part for part in parts if part), 500)
