@@ -1,0 +1,1 @@
+"""The terminal interface: knows the client, nothing of the engine."""

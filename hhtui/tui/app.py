@@ -1,0 +1,379 @@
+"""The interface's application: starts it, ties link and screens together, ends it properly."""
+
+from __future__ import annotations
+
+import asyncio
+import locale
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import App
+from textual.binding import BindingType
+from textual.command import CommandPalette
+
+from hhtui.errors import HomeHelperError
+from hhtui.model.states import Verb
+from hhtui.paths import Home
+from hhtui.text import sanitise
+from hhtui.tui import keymap, themes
+from hhtui.tui.commands import HomeCommands
+from hhtui.tui.connecting import Connector
+from hhtui.tui.glyphs import Glyphs, glyphs_for
+from hhtui.tui.link import Link
+from hhtui.tui.messages import AppsChanged, ClockTicked, EngineChanged, EventsArrived, MetricsChanged
+from hhtui.tui.orders import Orders
+from hhtui.tui.screens.base import HomeScreen
+from hhtui.tui.screens.dashboard import Dashboard
+from hhtui.tui.screens.too_small import HEIGHT, WIDTH, TooSmallScreen
+from hhtui.tui.terminal import HomeDriver
+from hhtui.tui.words import host_for_urls
+
+INTERRUPTED = 130
+_SECONDS_TO_LEAVE = 3.0
+
+
+def styles_folder() -> Path:
+    """Where the style sheets are: in the wheel below the package, in a checkout beside it."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "styles"
+    return installed if installed.is_dir() else package.parent / "styles"
+
+
+class HomeHelperApp(App[None], inherit_bindings=False):
+    """The interface on one home."""
+
+    TITLE = "HomeHelper"
+    BINDINGS: ClassVar[list[BindingType]] = [*keymap.bindings(keymap.Place.EVERYWHERE)]
+    COMMANDS = {HomeCommands}
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    ENABLE_SELECT_AUTO_SCROLL = False
+    NOTIFICATION_TIMEOUT = 6
+    ESCAPE_TO_MINIMIZE = False
+
+    def __init__(
+        self,
+        home: Home,
+        connector: Connector,
+        *,
+        demo: bool = False,
+        read_only: bool = False,
+        encoding: str | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        machine: str | None = None,
+        host: str | None = None,
+    ) -> None:
+        self.home = home
+        self.connector = connector
+        self.demo = demo
+        self.read_only = read_only
+        self.encoding = encoding or locale.getpreferredencoding(False)
+        self.glyphs: Glyphs = glyphs_for(self.encoding)
+        self.now = now
+        self.machine = machine or socket.gethostname()
+        self.host = host or host_for_urls(os.environ, self.machine)
+        self.changed_keys: dict[str, str] = {}
+        self.farewell = ""
+        colourless = "NO_COLOR" in os.environ and bool(os.environ["NO_COLOR"])
+        folder = styles_folder()
+        super().__init__(
+            driver_class=HomeDriver,
+            css_path=[folder / f"{name}.tcss" for name in ("base", "dashboard", "app_page", "dialogs")],
+            ansi_color=True if colourless else None,
+        )
+        self.register_theme(themes.HOMEHELPER_THEME)
+        self.register_theme(themes.HIGH_CONTRAST_THEME)
+        self.theme = "ansi-dark" if colourless else themes.DEFAULT
+        self.looks = themes.looks_of(self.theme_variables, self.no_color, self.native_ansi_color)
+        self.link = Link(connector.connect, self.post_message)
+        self.orders = Orders(self)
+        self._stall: ExitStack | None = None
+
+    # Coming and going
+
+    def get_default_screen(self) -> Dashboard:
+        """The dashboard is below everything else."""
+        return Dashboard()
+
+    def on_mount(self) -> None:
+        """Listen to signals, read the keymap, and start the link once the first screen is painted."""
+        loop = asyncio.get_running_loop()
+        if not self.is_headless:
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+                loop.add_signal_handler(number, self.ended_by, number)
+        self._read_keymap()
+        self.theme_changed_signal.subscribe(self, self._theme_changed)
+        self._check_size()
+        self.call_after_refresh(self._start_link)
+
+    @work(thread=False, group="link", exclusive=True, exit_on_error=True)
+    async def _start_link(self) -> None:
+        await self.link.run()
+
+    def ended_by(self, number: int) -> None:
+        """A signal ends the interface: the terminal is restored, the apps run on."""
+        self.end(128 + number)
+
+    def terminal_lost(self) -> None:
+        """The terminal is gone: as if SIGHUP had come."""
+        self.end(128 + signal.SIGHUP)
+
+    def end(self, code: int, farewell: str = "") -> None:
+        """Leave with this exit code; if the orderly way takes too long, leave the other way."""
+        self.farewell = farewell
+        self.exit(return_code=code)
+        import threading
+
+        watchdog = threading.Timer(_SECONDS_TO_LEAVE, self._leave_hard, (code,))
+        watchdog.daemon = True
+        watchdog.start()
+
+    def _leave_hard(self, code: int) -> None:
+        if isinstance(self._driver, HomeDriver):
+            self._driver.restore_now()
+        os._exit(code)
+
+    def terminal_stalled(self, on: bool) -> None:
+        """While the terminal does not read, nothing is drawn for it; then everything is drawn once."""
+        if on and self._stall is None:
+            self._stall = ExitStack()
+            self._stall.enter_context(self.batch_update())
+        elif not on and self._stall is not None:
+            self._stall.close()
+            self._stall = None
+            self.screen.refresh()
+
+    def action_quit_asking(self) -> None:
+        """Leave; if the engine came up with this interface, ask what becomes of it first."""
+        if self.read_only or not self.connector.ours:
+            self.leave(stop=False)
+            return
+        from hhtui.tui.screens.quit import QuitScreen
+
+        running = sum(app.process_id is not None for app in self.link.snapshot.apps.values())
+        self.push_screen(QuitScreen(running), self._quit_answered)
+
+    async def action_quit(self) -> None:
+        """Textual's own word for it."""
+        self.action_quit_asking()
+
+    def action_interrupt(self) -> None:
+        """Ctrl+C: copy a selection if there is one, else the way out."""
+        if text := self.screen.get_selected_text():
+            self.copy_to_clipboard(text)
+            self.screen.clear_selection()
+        else:
+            self.action_quit_asking()
+
+    def _quit_answered(self, answer: str | None) -> None:
+        match answer:
+            case "keep":
+                self.leave(stop=False)
+            case "stop":
+                self.leave(stop=True)
+            case "interrupt":
+                self.end(INTERRUPTED, self.connector.farewell(stopped=False))
+
+    @work(thread=False, group="leave", exclusive=True, exit_on_error=True)
+    async def leave(self, *, stop: bool) -> None:
+        """End the interface; with ``stop`` the apps and the engine first."""
+        if stop:
+            self.say("Stopping all apps …")
+            try:
+                await self.connector.stop(self.link, keep_apps=False)
+            except HomeHelperError as error:
+                self.say(f"Not stopped: {error.message}", "error")
+                return
+        else:
+            await self.connector.leave(self.link)
+        self.end(0, self.connector.farewell(stopped=stop))
+
+    def _fatal_error(self) -> None:
+        """A bug: no traceback over the terminal, but in a file, and one line that names it."""
+        import traceback
+
+        kept = self.home.engine_log_dir / "tui-crash.log"
+        text = traceback.format_exc()
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(text, encoding="utf-8")
+            where = f"what happened is in {kept}"
+        except OSError:
+            where = "set HHTUI_DEBUG=1 to see where"
+        error = sys.exc_info()[1]
+        self.farewell = f"hhtui: a bug in the interface: {type(error).__name__}: {sanitise(str(error), 300)}; {where}"
+        if os.environ.get("HHTUI_DEBUG"):
+            self.farewell = f"{text}\n{self.farewell}"
+        self._close_messages_no_wait()
+
+    # What the link tells
+
+    def _screens(self) -> list[HomeScreen]:
+        return [screen for screen in self.screen_stack if isinstance(screen, HomeScreen) and screen.is_mounted]
+
+    @on(AppsChanged)
+    def _apps_changed(self, message: AppsChanged) -> None:
+        for screen in self._screens():
+            screen.apps_changed(message)
+
+    @on(MetricsChanged)
+    def _metrics_changed(self) -> None:
+        for screen in self._screens():
+            screen.metrics_changed()
+
+    @on(EngineChanged)
+    def _engine_changed(self) -> None:
+        for screen in self._screens():
+            screen.engine_changed()
+
+    @on(EventsArrived)
+    def _events_arrived(self, message: EventsArrived) -> None:
+        for screen in self._screens():
+            screen.events_arrived(message.messages)
+        self.orders.events_arrived(message.messages)
+
+    @on(ClockTicked)
+    def _ticked(self) -> None:
+        for screen in self._screens():
+            if screen.is_current:
+                screen.ticked()
+        self.orders.ticked()
+
+    # Doing things
+
+    def say(self, text: str, severity: str = "information") -> None:
+        """A toast; plain text, made safe."""
+        shown = self.glyphs.keep(sanitise(text, 400))
+        self.notify(shown, severity=severity, markup=False, timeout=10 if severity == "error" else 5)  # type: ignore[arg-type]
+
+    def order(self, verb: Verb, app_ids: Sequence[str]) -> None:
+        """Have something done with apps; stopping or restarting several asks first."""
+        if self.read_only:
+            self.say("This interface only watches (--read-only): nothing is changed.", "warning")
+            return
+        if len(app_ids) < 2 or verb not in (Verb.STOP, Verb.RESTART):
+            self.orders.give(verb, app_ids)
+            return
+        from hhtui.tui.screens.confirm import ConfirmScreen
+
+        def answered(answer: str | None) -> None:
+            if answer == "yes":
+                self.orders.give(verb, app_ids)
+
+        self.push_screen(ConfirmScreen(verb, self.orders.names(app_ids)), answered)
+
+    def open_app(self, app_id: str) -> None:
+        """The page of one app."""
+        from hhtui.tui.screens.app_page import AppPage
+
+        self.push_screen(AppPage(app_id))
+
+    def open_logs(self, app_id: str) -> None:
+        """The logs of one app."""
+        from hhtui.tui.screens.log_viewer import LogViewer
+
+        self.push_screen(LogViewer(app_id, "app"))
+
+    def action_help(self) -> None:
+        """All keys."""
+        from hhtui.tui.screens.help import HelpScreen
+
+        if not isinstance(self.screen, HelpScreen | CommandPalette):
+            self.push_screen(HelpScreen())
+
+    def action_redraw(self) -> None:
+        """Draw everything again, for a terminal that lost what it showed."""
+        self.screen.refresh(layout=True)
+
+    @property
+    def apps_folder(self) -> Path:
+        """Where apps are put."""
+        return self.home.default_apps_dir
+
+    # Looks and keys
+
+    @property
+    def offered_themes(self) -> list[str]:
+        """The themes to choose from."""
+        return [name for name in themes.OFFERED if name in self.available_themes]
+
+    def set_theme(self, name: str) -> None:
+        """Another theme, until the interface ends."""
+        self.theme = name
+
+    def action_next_theme(self) -> None:
+        """The next of the offered themes."""
+        names = self.offered_themes
+        at = names.index(self.theme) if self.theme in names else -1
+        self.theme = names[(at + 1) % len(names)]
+        self.say(f"Theme: {self.theme}")
+
+    def _theme_changed(self, _: object) -> None:
+        self.looks = themes.looks_of(self.theme_variables, self.no_color, self.native_ansi_color)
+        for screen in self.screen_stack:
+            for widget in screen.walk_children():
+                widget.notify_style_update()
+                widget.refresh()
+
+    @property
+    def keymap_file(self) -> Path:
+        """Where a user changes keys: an object of binding id to keys."""
+        return self.home.config_dir / "keymap.json"
+
+    def _read_keymap(self) -> None:
+        from hhtui.storage import read_json_object
+
+        try:
+            found = read_json_object(self.keymap_file, 64 * 1024)
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, RecursionError) as error:
+            self.say(f"{self.keymap_file}: {error}; the usual keys are used", "warning")
+            return
+        known = {key.id for key in (*keymap.KEYS, *keymap.MOVES)}
+        self.changed_keys = {
+            name: keys for name, keys in found.items() if name in known and isinstance(keys, str) and keys
+        }
+        if unknown := sorted(set(found) - set(self.changed_keys)):
+            self.say(f"{self.keymap_file}: no such binding: {', '.join(unknown)}", "warning")
+        self.set_keymap(self.changed_keys)
+
+    def on_resize(self) -> None:
+        """Too small is told, and mends itself."""
+        self._check_size()
+
+    def _check_size(self) -> None:
+        small = self.size.width < WIDTH or self.size.height < HEIGHT
+        told = isinstance(self.screen, TooSmallScreen)
+        if small and not told:
+            self.push_screen(TooSmallScreen())
+        elif told and not small:
+            self.pop_screen()
+
+
+def run_tui(home: Path, *, in_process: bool = False, demo: bool = False, read_only: bool = False) -> int:
+    """Run the interface on the home at ``home`` until the user leaves it; answers the exit code.
+
+    0 after ``q``, 130 after Ctrl+C in the quit question or SIGINT, 143 and 129 after SIGTERM and SIGHUP (also for a
+    lost terminal), 1 after a bug. Apps run on unless the user said to stop them.
+    """
+    layout = Home.at(home)
+    app = HomeHelperApp(layout, Connector(layout, in_process=in_process), demo=demo, read_only=read_only)
+    try:
+        app.run()
+    finally:
+        app.connector.close()
+    if app.farewell:
+        try:
+            sys.stderr.write(app.farewell + "\n")
+            sys.stderr.flush()
+        except OSError:
+            pass
+    return app.return_code or 0

@@ -1,0 +1,80 @@
+"""Text in terminal cells: cut, padded, put side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+
+Piece = tuple[str, Style]
+
+
+def fit(text: str, width: int, *, right: bool = False, ellipsis: str = "…") -> str:
+    """``text`` in exactly ``width`` cells: cut with an ellipsis at its end, or padded (left of it if ``right``)."""
+    if width <= 0:
+        return ""
+    length = cell_len(text)
+    if length > width:
+        return set_cell_size(text, width - 1) + ellipsis
+    padding = " " * (width - length)
+    return padding + text if right else text + padding
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """``text`` broken at spaces into lines of at most ``width`` cells; a longer word is broken inside."""
+    lines: list[str] = []
+    line = ""
+    width = max(width, 1)
+    for word in text.split(" "):
+        while True:
+            joined = f"{line} {word}" if line else word
+            if cell_len(joined) <= width:
+                line = joined
+                break
+            if line:
+                lines.append(line)
+                line = ""
+                continue
+            head = set_cell_size(word, width).rstrip(" ") or word[:1]
+            lines.append(head)
+            word = word[len(head) :]
+            if not word:
+                break
+    lines.append(line)
+    return lines
+
+
+def strip_of(pieces: Iterable[Piece], width: int, base: Style) -> Strip:
+    """The pieces laid over ``base``, in exactly ``width`` cells; neighbours of one style are joined."""
+    segments: list[Segment] = []
+    used = 0
+    for text, style in pieces:
+        if not text:
+            continue
+        length = cell_len(text)
+        if used + length > width:
+            text = set_cell_size(text, width - used)
+            length = width - used
+        if length <= 0:
+            break
+        used += length
+        whole = base + style
+        if segments and segments[-1].style == whole:
+            segments[-1] = Segment(segments[-1].text + text, whole)
+        else:
+            segments.append(Segment(text, whole))
+    if used < width:
+        blank = " " * (width - used)
+        if segments and segments[-1].style == base:
+            segments[-1] = Segment(segments[-1].text + blank, base)
+        else:
+            segments.append(Segment(blank, base))
+    return Strip(segments, width)
+
+
+def text_of(pieces: Sequence[Piece]) -> str:
+    """The pieces' text alone."""
+    return "".join(text for text, _ in pieces)

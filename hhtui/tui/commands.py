@@ -1,0 +1,81 @@
+"""The palette: every action of the keymap, every app, every theme."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.content import Content
+
+from hhtui.model.states import Verb
+from hhtui.text import sanitise
+from hhtui.tui import keymap
+from hhtui.tui.words import name_of
+
+if TYPE_CHECKING:
+    from hhtui.tui.app import HomeHelperApp
+
+_VERBS = (Verb.START, Verb.STOP, Verb.RESTART, Verb.INSTALL, Verb.ENABLE, Verb.DISABLE, Verb.RESET)
+
+
+class Offer(NamedTuple):
+    """One line of the palette."""
+
+    text: str
+    help: str
+    run: Callable[[], object]
+
+
+class HomeCommands(Provider):
+    """What the palette offers; verbs for single apps are offered once something is typed."""
+
+    @property
+    def hh(self) -> HomeHelperApp:
+        """The app, with its own type."""
+        return cast("HomeHelperApp", self.app)
+
+    async def discover(self) -> Hits:
+        """What is offered before anything is typed."""
+        for offer in self._general():
+            yield DiscoveryHit(Content(offer.text), offer.run, text=offer.text, help=offer.help)
+
+    async def search(self, query: str) -> Hits:
+        """What matches."""
+        matcher = self.matcher(query)
+        for offer in (*self._general(), *self._apps()):
+            score = matcher.match(offer.text)
+            if score > 0:
+                yield Hit(score, Content(offer.text), offer.run, text=offer.text, help=offer.help)
+
+    def _general(self) -> Iterable[Offer]:
+        hh = self.hh
+        for key in keymap.KEYS:
+            if key.palette and not (key.writes and hh.read_only):
+                shown = " ".join(keymap.keys_of(key, hh.changed_keys))
+                yield Offer(key.help, f"{shown}  ({key.id})", partial(self._run, key.action))
+        for name in hh.offered_themes:
+            yield Offer(f"Theme: {name}", "Colours of the whole interface", partial(hh.set_theme, name))
+        if not hh.read_only:
+            yield Offer(
+                "Stop all apps and the engine, and quit", "The interface ends with them", partial(hh.leave, stop=True)
+            )
+            yield Offer("Quit and leave everything running", "Apps and engine go on", partial(hh.leave, stop=False))
+
+    def _apps(self) -> Iterable[Offer]:
+        hh = self.hh
+        for app in hh.link.snapshot.apps.values():
+            name = sanitise(name_of(app), 60)
+            yield Offer(f"Open {name}", app.app_id, partial(hh.open_app, app.app_id))
+            yield Offer(f"Logs of {name}", app.app_id, partial(hh.open_logs, app.app_id))
+            if not hh.read_only:
+                for verb in _VERBS:
+                    yield Offer(f"{verb.value.capitalize()} {name}", app.app_id, partial(hh.order, verb, [app.app_id]))
+
+    async def _run(self, action: str) -> None:
+        # The palette has closed by then: the action belongs to the screen below, and to what is focused there.
+        screen = self.hh.screen
+        target = screen.focused or screen
+        if not await self.hh.run_action(action, target):
+            await self.hh.run_action(action, screen)

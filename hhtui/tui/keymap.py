@@ -1,0 +1,161 @@
+"""Every key of the interface, once: bindings, footer, help and palette are made from this list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from textual.binding import Binding
+
+
+class Place(StrEnum):
+    """Where a key works; the value is the heading in the help."""
+
+    EVERYWHERE = "Everywhere"
+    DASHBOARD = "Dashboard"
+    APPS = "Apps"
+    LOG = "Logs"
+    EVENTS = "Events"
+    HARDWARE = "Hardware"
+    APP_PAGE = "App page"
+    VIEWER = "Log viewer"
+    DETAILS = "Event details"
+    HELP = "Help"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One action. ``keys`` as Textual names them, comma-separated; ``footer`` is its word in the bottom line.
+
+    ``writes``: it changes something, so it is off in read-only mode. ``palette``: it is offered in the palette.
+    """
+
+    id: str
+    place: Place
+    keys: str
+    action: str
+    help: str
+    footer: str = ""
+    writes: bool = False
+    palette: bool = False
+    priority: bool = False
+
+
+KEYS: tuple[Key, ...] = (
+    Key("app.help", Place.EVERYWHERE, "question_mark,f1", "app.help", "This help", "help", palette=True),
+    Key("app.palette", Place.EVERYWHERE, "colon,ctrl+p", "app.command_palette", "Command palette", "palette"),
+    Key("app.quit", Place.EVERYWHERE, "q,ctrl+q", "app.quit_asking", "Quit; apps keep running unless you say otherwise",
+        "quit", palette=True),
+    Key("app.interrupt", Place.EVERYWHERE, "ctrl+c", "app.interrupt", "Copy what is selected, else quit", priority=True),
+    Key("app.theme", Place.EVERYWHERE, "f2", "app.next_theme", "Next theme", palette=True),
+    Key("app.redraw", Place.EVERYWHERE, "ctrl+l", "app.redraw", "Draw the screen anew", palette=True),
+    Key("app.suspend", Place.EVERYWHERE, "ctrl+z", "app.suspend_process", "Suspend; fg brings it back"),
+    # The dashboard
+    Key("panel.apps", Place.DASHBOARD, "1", "panel('apps')", "Apps panel", palette=True),
+    Key("panel.hardware", Place.DASHBOARD, "2", "panel('hardware')", "Hardware panel", palette=True),
+    Key("panel.log", Place.DASHBOARD, "3", "panel('log')", "Log panel", palette=True),
+    Key("panel.events", Place.DASHBOARD, "4,e", "panel('events')", "Event stream panel", "events", palette=True),
+    Key("panel.next", Place.DASHBOARD, "tab", "next_panel(1)", "Next panel"),
+    Key("panel.previous", Place.DASHBOARD, "shift+tab", "next_panel(-1)", "Previous panel"),
+    Key("panel.zoom", Place.DASHBOARD, "z", "zoom", "Panel over the whole screen, and back", "zoom", palette=True),
+    Key("panel.filter", Place.DASHBOARD, "slash", "filter", "Filter apps or events; search in logs", "filter"),
+    Key("panel.escape", Place.DASHBOARD, "escape", "back", "Drop filter, selection, zoom"),
+    # An app, wherever one is chosen
+    Key("app.open", Place.APPS, "enter", "open_app", "The app's page: why it is in this state", "page", palette=True),
+    Key("app.start", Place.APPS, "s", "command('start')", "Start", "start", True, True),
+    Key("app.stop", Place.APPS, "x,S", "command('stop')", "Stop", "stop", True, True),
+    Key("app.restart", Place.APPS, "r", "command('restart')", "Restart", "restart", True, True),
+    Key("app.install", Place.APPS, "i", "command('install')", "Install (again)", "install", True, True),
+    Key("app.enable", Place.APPS, "a", "autostart", "Autostart on or off", "", True, True),
+    Key("app.reset", Place.APPS, "R", "command('reset')", "Forget its failures, so that it may start again",
+        "", True, True),
+    Key("app.logs", Place.APPS, "l", "open_logs", "The app's logs on a screen of their own", "logs", palette=True),
+    Key("app.copy_url", Place.APPS, "y", "copy_url", "Copy the app's address", palette=True),
+    Key("apps.mark", Place.APPS, "space", "mark", "Select or unselect; keys then act on all selected", "select"),
+    Key("apps.mark_all", Place.APPS, "ctrl+a", "mark_all", "Select all shown, or none"),
+    Key("apps.sort", Place.APPS, "o", "sort", "Sort by name, state, CPU or memory"),
+    # Logs
+    Key("log.older", Place.LOG, "left_square_bracket", "older", "A page towards older lines", "older"),
+    Key("log.newer", Place.LOG, "right_square_bracket", "newer", "A page towards newer lines", "newer"),
+    Key("log.follow", Place.LOG, "f", "follow", "Follow new lines; scrolling up pauses", "follow"),
+    Key("log.file", Place.LOG, "o", "next_file", "Next file: app, error, access, setup, …", "file"),
+    Key("log.goto", Place.LOG, "g", "goto_page", "Go to a page (1 is the newest)", "go to"),
+    Key("log.search", Place.LOG, "slash", "search", "Search; n and N go to the next match older and newer", "search"),
+    Key("log.next", Place.LOG, "n", "match(1)", "Next match, towards older lines"),
+    Key("log.previous", Place.LOG, "N", "match(-1)", "Next match, towards newer lines"),
+    Key("log.wrap", Place.LOG, "w", "wrap", "Wrap long lines, or cut them"),
+    Key("log.time", Place.LOG, "t", "times", "Times: hour, date, none"),
+    Key("log.left", Place.LOG, "left,h", "sideways(-1)", "Scroll left"),
+    Key("log.right", Place.LOG, "right", "sideways(1)", "Scroll right"),
+    Key("log.open", Place.LOG, "enter,l", "open_viewer", "On a screen of its own", "open"),
+    # Events
+    Key("events.pause", Place.EVENTS, "space", "pause", "Pause or go on", "pause"),
+    Key("events.open", Place.EVENTS, "enter", "open_event", "The whole event with its data", "details"),
+    Key("events.clear", Place.EVENTS, "c", "clear", "Clear the list"),
+    # Screens
+    Key("page.close", Place.APP_PAGE, "escape,backspace,left", "close", "Back", "back"),
+    Key("page.json", Place.APP_PAGE, "m", "manifest", "Show or hide the manifest", "manifest"),
+    Key("viewer.close", Place.VIEWER, "escape,backspace", "close", "Back", "back"),
+    Key("details.close", Place.DETAILS, "escape,enter,backspace,left,q", "close", "Back", "back"),
+    Key("details.copy", Place.DETAILS, "y", "copy", "Copy as JSON", "copy"),
+    Key("help.close", Place.HELP, "escape,question_mark,f1,q,backspace,left,enter", "close", "Back", "back"),
+)  # fmt: skip
+
+# Keys that every list of lines has; they move and need no id of their own in the footer.
+MOVES: tuple[Key, ...] = (
+    Key("move.up", Place.EVERYWHERE, "up,k", "move(-1)", "Up a line"),
+    Key("move.down", Place.EVERYWHERE, "down,j", "move(1)", "Down a line"),
+    Key("move.page_up", Place.EVERYWHERE, "pageup,ctrl+b", "page(-1)", "Up a screenful"),
+    Key("move.page_down", Place.EVERYWHERE, "pagedown,ctrl+f", "page(1)", "Down a screenful"),
+    Key("move.home", Place.EVERYWHERE, "home", "edge(-1)", "First line"),
+    Key("move.end", Place.EVERYWHERE, "end,G", "edge(1)", "Last line"),
+)
+
+_NAMES = {
+    "question_mark": "?",
+    "colon": ":",
+    "slash": "/",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "space": "Space",
+    "enter": "Enter",
+    "escape": "Esc",
+    "pageup": "PgUp",
+    "pagedown": "PgDn",
+    "up": "Up",
+    "down": "Down",
+    "left": "Left",
+    "right": "Right",
+    "home": "Home",
+    "end": "End",
+    "tab": "Tab",
+    "backspace": "Backspace",
+}
+
+
+def bindings(*places: Place, only: Iterable[str] | None = None) -> list[Binding]:
+    """Textual's bindings of these places; with ``only``, those whose id is among them."""
+    wanted = None if only is None else frozenset(only)
+    return [_binding(key) for key in KEYS if key.place in places and (wanted is None or key.id in wanted)]
+
+
+def move_bindings() -> list[Binding]:
+    """The bindings of a list of lines."""
+    return [_binding(key) for key in MOVES]
+
+
+def _binding(key: Key) -> Binding:
+    return Binding(key.keys, key.action, key.help, show=False, priority=key.priority, id=key.id)
+
+
+def shown(key: str) -> str:
+    """A key as people know it: ``question_mark`` → ``?``, ``ctrl+p`` → ``Ctrl+P``."""
+    *modifiers, last = key.strip().split("+")
+    name = _NAMES.get(last) or (last.upper() if modifiers or (last[:1] == "f" and last[1:].isdigit()) else last)
+    return "+".join([*(modifier.capitalize() for modifier in modifiers), name])
+
+
+def keys_of(key: Key, changed: Mapping[str, str]) -> list[str]:
+    """The keys of an action as shown, after the user's own keymap."""
+    return [shown(part) for part in changed.get(key.id, key.keys).split(",")]

@@ -1,0 +1,303 @@
+"""The link between the interface and the engine: one snapshot, compared; only what changed is told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from textual.message import Message
+
+from hhtui.client.link import LinkState
+from hhtui.errors import HomeHelperError, NoEngineError
+from hhtui.model.states import EventType, Verb
+from hhtui.tui import records
+from hhtui.tui.messages import AppsChanged, ClockTicked, EngineChanged, EventsArrived, MetricsChanged
+from hhtui.tui.records import App, BusMessage, Engine, LogPage, Metrics, Redis
+
+RECENT = 1000
+HISTORY = 180
+SAMPLE_SECONDS = 2.0
+ENGINE_SECONDS = 10.0
+RESYNC_SECONDS = 30.0
+_RETRY_SECONDS = (2.0, 5.0, 10.0, 30.0)
+_SYSTEM_SOURCES = frozenset({"system", "service_manager", ""})
+_WHOLE_ENGINE = frozenset({EventType.REDIS_CONNECTED, EventType.REDIS_LOST, EventType.CONFIG_CHANGED, EventType.ERROR})
+
+Document = dict[str, Any]
+
+
+class Transport(Protocol):
+    """What the link needs of the client (hhtui.client.link.EngineLink); every method may raise HomeHelperError."""
+
+    async def engine(self) -> Document: ...
+    async def apps(self) -> list[Document]: ...
+    async def app(self, app_id: str) -> Document: ...
+    async def command(
+        self, app_id: str, verb: str, wait: float | None = None, correlation_id: str | None = None
+    ) -> Document: ...
+    async def metrics(self) -> Document: ...
+    async def logs(self, app_id: str) -> list[Document]: ...
+    async def log_page(self, app_id: str, name: str, **query: Any) -> Document: ...
+    async def stop_engine(self, keep_apps: bool = False) -> Document: ...
+    def events(
+        self,
+        after: str | None = None,
+        channel: str | None = None,
+        *,
+        watch: bool = False,
+        on_state: Callable[[LinkState, str], None] | None = None,
+    ) -> AsyncIterator[Document]: ...
+
+
+class Connection(StrEnum):
+    """How the link stands."""
+
+    STARTING = "starting"
+    UP = "up"
+    LOST = "lost"
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """All that is known of the engine; replaced piece by piece, never emptied while the engine is away."""
+
+    connection: Connection = Connection.STARTING
+    trouble: str = ""
+    engine: Engine | None = None
+    engine_seen: float = 0.0
+    apps: dict[str, App] = field(default_factory=dict)
+    apps_known: bool = False
+    metrics: Metrics | None = None
+    redis: Redis | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One sample for the graphs."""
+
+    cpu: float | None
+    temperature: float | None
+
+
+class Link:
+    """Keeps ``snapshot`` up to date while ``run`` runs; tells changes through ``post``.
+
+    ``connect`` opens the transport (it may bring an engine up first). Changes come as events and are then read;
+    everything is read anew after a reconnect, and every ``RESYNC_SECONDS`` for what no event tells.
+    """
+
+    sample_seconds = SAMPLE_SECONDS
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Transport]],
+        post: Callable[[Message], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.snapshot = Snapshot()
+        self.recent: deque[BusMessage] = deque(maxlen=RECENT)
+        self.history: deque[Point] = deque(maxlen=HISTORY)
+        self.since = datetime.now(UTC)
+        self._connect = connect
+        self._post = post
+        self._clock = clock
+        self._transport: Transport | None = None
+        self._retry_at: dict[str, float] = {}
+        self._stale: set[str] = set()
+        self._all_stale = False
+        self._wake = asyncio.Event()
+        self._pending: list[BusMessage] = []
+
+    # Running
+
+    async def run(self) -> None:
+        """Connect and keep the snapshot fresh until cancelled."""
+        attempt = 0
+        while self._transport is None:
+            try:
+                self._transport = await self._connect()
+            except HomeHelperError as error:
+                self._set_connection(Connection.LOST, error.message)
+                await asyncio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
+                attempt += 1
+        async with asyncio.TaskGroup() as parts:
+            parts.create_task(self._take_events(), name="link-events")
+            parts.create_task(self._refresh(), name="link-refresh")
+            parts.create_task(self._tick(), name="link-clock")
+
+    async def _take_events(self) -> None:
+        # "0-0" is before everything: what is kept of the past is listed too.
+        async for document in self._open.events("0-0", watch=True, on_state=self._state_changed):
+            message = records.message_of(document)
+            self._note(message)
+            self._pending.append(message)
+            self._wake.set()
+
+    def _state_changed(self, state: LinkState, reason: str) -> None:
+        if state is LinkState.LOST:
+            self._set_connection(Connection.LOST, reason)
+        elif state is LinkState.CONNECTED:
+            self._all_stale = True
+            self._wake.set()
+
+    def _note(self, message: BusMessage) -> None:
+        event = message.event
+        if event is None or event.type in (EventType.METRICS, EventType.LOG):
+            return
+        if event.type in _WHOLE_ENGINE:
+            self._all_stale = True
+        app_id = event.data.get("app_id") or event.source
+        if isinstance(app_id, str) and app_id not in _SYSTEM_SOURCES:
+            self._stale.add(app_id)
+
+    async def _refresh(self) -> None:
+        """Hand on what arrived and read what it made stale; a burst of events is one reading."""
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(0.05)
+            self._wake.clear()
+            arrived, self._pending = self._pending, []
+            stale, self._stale = self._stale, set()
+            every, self._all_stale = self._all_stale or len(stale) > 4, False
+            if every:
+                if await self._tried(self._read_everything()):
+                    self._set_connection(Connection.UP)
+            else:
+                for app_id in sorted(stale):
+                    await self._tried(self._read_app(app_id))
+            self.recent.extend(arrived)
+            if arrived:
+                self._post(EventsArrived(arrived))
+
+    async def _tick(self) -> None:
+        """The one clock of the interface."""
+        sampled = engine = resynced = self._clock()
+        while True:
+            await asyncio.sleep(1.0 - time.monotonic() % 1.0)
+            now = self._clock()
+            if self.snapshot.connection is Connection.UP:
+                if now - sampled >= SAMPLE_SECONDS - 0.1:
+                    sampled = now
+                    await self._tried(self._read_metrics())
+                if now - engine >= ENGINE_SECONDS:
+                    engine = now
+                    await self._tried(self._read_engine())
+                if now - resynced >= RESYNC_SECONDS:
+                    resynced = now
+                    await self._tried(self._read_apps())
+            self._post(ClockTicked())
+
+    @staticmethod
+    async def _tried(reading: Coroutine[Any, Any, None]) -> bool:
+        """Whether it could be read; if not, the event stream tells what is wrong, and is followed by a new reading."""
+        try:
+            await reading
+        except HomeHelperError:
+            return False
+        return True
+
+    # Reading
+
+    async def _read_everything(self) -> None:
+        await self._read_engine()
+        await self._read_apps()
+        await self._read_metrics()
+
+    async def _read_engine(self) -> None:
+        fresh = records.engine_of(await self._open.engine())
+        old = self.snapshot.engine
+        self.snapshot.engine, self.snapshot.engine_seen = fresh, self._clock()
+        if old is None or replace(old, uptime_seconds=0) != replace(fresh, uptime_seconds=0):
+            self._post(EngineChanged())
+
+    async def _read_apps(self) -> None:
+        apps = map(records.app_of, await self._open.apps())
+        self._take_apps({app.app_id: app for app in apps if app.app_id})
+
+    async def _read_app(self, app_id: str) -> None:
+        known = dict(self.snapshot.apps)
+        try:
+            known[app_id] = records.app_of(await self._open.app(app_id))
+        except HomeHelperError as error:
+            if error.slug != "unknown_app":
+                raise
+            known.pop(app_id, None)
+        self._take_apps(known)
+
+    def _take_apps(self, fresh: dict[str, App]) -> None:
+        old = self.snapshot.apps
+        changed = {app_id for app_id in old.keys() | fresh.keys() if old.get(app_id) != fresh.get(app_id)}
+        first = not self.snapshot.apps_known
+        now = self._clock()
+        for app_id in changed:
+            seconds = fresh[app_id].retry_in if app_id in fresh else None
+            if seconds is None:
+                self._retry_at.pop(app_id, None)
+            else:
+                self._retry_at[app_id] = now + seconds
+        came_or_went = first or old.keys() != fresh.keys()
+        self.snapshot.apps, self.snapshot.apps_known = dict(sorted(fresh.items())), True
+        if changed or first:
+            self._post(AppsChanged(frozenset(changed), came_or_went))
+
+    async def _read_metrics(self) -> None:
+        metrics = records.metrics_of(await self._open.metrics())
+        self.snapshot.metrics = metrics
+        self.history.append(Point(metrics.machine.cpu_percent, metrics.machine.celsius))
+        if metrics.redis != self.snapshot.redis:
+            self.snapshot.redis = metrics.redis
+            self._post(EngineChanged())
+        changed = set()
+        for app_id, usage in metrics.apps.items():
+            app = self.snapshot.apps.get(app_id)
+            if app is not None and app.usage != usage:
+                self.snapshot.apps[app_id] = replace(app, usage=usage)
+                changed.add(app_id)
+        if changed:
+            self._post(AppsChanged(frozenset(changed), False))
+        self._post(MetricsChanged())
+
+    def retry_in(self, app_id: str) -> float | None:
+        """Seconds until a crashed app is started again, if that is planned."""
+        at = self._retry_at.get(app_id)
+        return None if at is None else float(round(max(at - self._clock(), 0)))
+
+    def engine_uptime(self) -> float:
+        """Seconds the engine runs, reckoned on since it was asked."""
+        engine = self.snapshot.engine
+        return engine.uptime_seconds + self._clock() - self.snapshot.engine_seen if engine else 0.0
+
+    # Asking
+
+    async def command(self, app_id: str, verb: Verb, correlation_id: str) -> App:
+        """Tell the engine what is wanted; what becomes of it is told by events with this correlation id."""
+        return records.app_of(await self._open.command(app_id, verb.value, correlation_id=correlation_id))
+
+    async def log_files(self, app_id: str) -> list[str]:
+        """The names of the app's log files."""
+        return [str(file["name"]) for file in await self._open.logs(app_id) if file.get("name")]
+
+    async def log_page(self, app_id: str, name: str, query: dict[str, Any]) -> LogPage:
+        """Lines of a log."""
+        return records.log_page_of(await self._open.log_page(app_id, name, **query))
+
+    async def stop_engine(self, *, keep_apps: bool) -> None:
+        """End the engine."""
+        await self._open.stop_engine(keep_apps)
+
+    @property
+    def _open(self) -> Transport:
+        if self._transport is None:
+            raise NoEngineError("not connected to the engine yet; try again in a moment")
+        return self._transport
+
+    def _set_connection(self, connection: Connection, trouble: str = "") -> None:
+        if (connection, trouble) != (self.snapshot.connection, self.snapshot.trouble):
+            self.snapshot.connection, self.snapshot.trouble = connection, trouble
+            self._post(EngineChanged())

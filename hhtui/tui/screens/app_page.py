@@ -1,0 +1,214 @@
+"""One app: why it is in its state, health, ports, exit, environment names, manifest, and its timeline."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any, ClassVar
+
+from rich.style import Style
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container
+
+from hhtui.model.states import Status
+from hhtui.text import human_bytes, sanitise
+from hhtui.tui import keymap, words
+from hhtui.tui.cells import Piece, wrap
+from hhtui.tui.keymap import Place
+from hhtui.tui.messages import AppsChanged
+from hhtui.tui.records import App, BusMessage
+from hhtui.tui.screens.base import HomeScreen, starts_by_itself
+from hhtui.tui.widgets.event_stream import EventStream
+from hhtui.tui.widgets.key_bar import KeyBar
+from hhtui.tui.widgets.text_view import TextView
+
+_LABEL = 13
+_COMMANDS = (
+    "app.start",
+    "app.stop",
+    "app.restart",
+    "app.install",
+    "app.enable",
+    "app.reset",
+    "app.logs",
+    "app.copy_url",
+)
+
+
+class AppPage(HomeScreen):
+    """Facts on the left, the app's events on the right (below each other on narrow screens)."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *keymap.bindings(Place.APP_PAGE),
+        *keymap.bindings(Place.APPS, only=_COMMANDS),
+    ]
+    AUTO_FOCUS = "#facts"
+
+    def __init__(self, app_id: str) -> None:
+        super().__init__()
+        self.app_id = app_id
+        self._manifest = False
+
+    def compose_body(self) -> ComposeResult:
+        with Container(id="page"):
+            yield TextView(id="facts")
+            yield EventStream(id="timeline", only=self.app_id)
+
+    def on_mount(self) -> None:
+        """Show what is known."""
+        self.set_class(self.app.size.width < 110, "-narrow")
+        self.query_one(KeyBar).show(Place.APP_PAGE, Place.APPS)
+        self.load()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Lines are wrapped to the width."""
+        self.set_class(event.size.width < 110, "-narrow")
+        self.call_after_refresh(self.load)
+
+    def load(self) -> None:
+        """Compose the facts again; only lines that differ are redrawn."""
+        view = self.query_one("#facts", TextView)
+        app = self.hh.link.snapshot.apps.get(self.app_id)
+        if app is None:
+            view.label(self.app_id, "")
+            view.set_lines([[(" This app is gone: its folder was removed. Esc goes back.", self.hh.looks.warning)]])
+            return
+        glyphs = self.hh.glyphs
+        view.label(f"{words.name_of(app)} {glyphs.dot} {app.app_id}", "")
+        lines = self._facts(app, max(view.content_size.width - 2, 20))
+        view.set_lines([[(glyphs.keep(text), style) for text, style in line] for line in lines])
+
+    def apps_changed(self, change: AppsChanged) -> None:
+        super().apps_changed(change)
+        if self.app_id in change.changed:
+            self.load()
+
+    def events_arrived(self, messages: list[BusMessage]) -> None:
+        self.query_one(EventStream).add(messages)
+
+    def ticked(self) -> None:
+        super().ticked()
+        self.load()
+
+    def target_ids(self) -> list[str]:
+        return [self.app_id]
+
+    def action_close(self) -> None:
+        """Back to where the user came from."""
+        self.dismiss()
+
+    def action_manifest(self) -> None:
+        """Show or hide the manifest as it was read."""
+        self._manifest = not self._manifest
+        self.load()
+
+    @on(EventStream.Opened)
+    def _open_event(self, message: EventStream.Opened) -> None:
+        from hhtui.tui.screens.event_details import EventDetails
+
+        self.app.push_screen(EventDetails(message.message))
+
+    # What is said
+
+    def _facts(self, app: App, width: int) -> list[list[Piece]]:
+        looks, glyphs = self.hh.looks, self.hh.glyphs
+        state = looks.named(words.LOOK_OF_STATUS[app.status])
+        lines: list[list[Piece]] = []
+
+        def say(label: str, text: str, style: Style = looks.text) -> None:
+            for number, part in enumerate(wrap(text, width - _LABEL)):
+                lines.append([(f" {label if not number else '':<{_LABEL}}", looks.dim), (part, style)])
+
+        reason = words.why(app, self.hh.link.retry_in(app.app_id))
+        say("State", f"{glyphs.status[app.status]} {app.status.value}", state)
+        if reason:
+            say("Why", reason, looks.warning if words.needs_attention(app) else looks.text)
+        if up := words.uptime(app, self.hh.now()):
+            since = words.local_time(app.started_at, "%Y-%m-%d %H:%M:%S")
+            say("Running", f"{up}, since {since}")
+        url = words.url_of(app, self.hh.host)
+        if url and app.status in (Status.RUNNING, Status.STARTING, Status.WAITING):
+            say("Address", url, looks.info)
+        elif app.port is not None:
+            say("Port", str(app.port))
+        self._usage(app, say)
+        if app.process_id is not None:
+            say("Process", f"{app.process_id}" + (f" {glyphs.dot} {app.service_name}" if app.service_name else ""))
+        say("Restarts", str(app.restarts), looks.warning if app.restarts else looks.text)
+        if app.exit is not None:
+            say("Last exit", f"{sanitise(app.exit.words, 300)} ({words.local_time(app.exit.at, '%Y-%m-%d %H:%M:%S')})")
+        lines.append([])
+        self._health(app, say)
+        lines.append([])
+        for warning in app.warnings:
+            say("Warning", sanitise(warning, 300), looks.warning)
+        self._about(app, say)
+        if self._manifest:
+            lines.append([])
+            lines.append([(" homehelper.json", looks.title)])
+            lines += [[(" " + text, looks.text)] for text in _manifest_lines(app.manifest)]
+        else:
+            lines.append([(" m shows the manifest", looks.dim)])
+        return lines
+
+    @staticmethod
+    def _usage(app: App, say: Any) -> None:
+        usage = app.usage
+        parts = []
+        if usage.cpu_percent is not None:
+            parts.append(f"CPU {usage.cpu_percent:.1f}% of one core")
+        if usage.memory_mb is not None:
+            parts.append(f"memory {human_bytes(usage.memory_mb * 2**20)}")
+        if usage.disk_mb is not None:
+            parts.append(f"data {human_bytes(usage.disk_mb * 2**20)}")
+        if parts:
+            say("Uses", ", ".join(parts))
+
+    def _health(self, app: App, say: Any) -> None:
+        looks, glyphs = self.hh.looks, self.hh.glyphs
+        report = app.report
+        say("Health", f"{glyphs.health[app.health]} {app.health.value}", looks.named(words.LOOK_OF_HEALTH[app.health]))
+        if report.message:
+            say("", sanitise(report.message, 500))
+        if report.checked_at is not None:
+            took = f", answered in {report.latency_ms:.0f} ms" if report.latency_ms is not None else ""
+            failed = f", {report.failures} failures in a row" if report.failures else ""
+            say("Checked", f"{words.local_time(report.checked_at)}{took}{failed}", looks.dim)
+        if isinstance(report.extra_info, dict):
+            for key, value in list(report.extra_info.items())[:40]:
+                say(sanitise(str(key), _LABEL - 1), sanitise(_plain(value), 300))
+        elif report.extra_info is not None:
+            say("Extra", sanitise(_plain(report.extra_info), 500))
+
+    @staticmethod
+    def _about(app: App, say: Any) -> None:
+        manifest = app.manifest
+        if app.description:
+            say("About", sanitise(app.description, 1000))
+        say("Type", (sanitise(app.type, 40) or "?") + (f", version {sanitise(app.version, 40)}" if app.version else ""))
+        told = "" if app.enabled is None else " (set here)"
+        say("Autostart", ("on" if starts_by_itself(app.enabled, manifest) else "off") + told)
+        depends = manifest.get("depends_on")
+        if isinstance(depends, list) and depends:
+            say("Depends on", sanitise(", ".join(str(name) for name in depends), 300))
+        environment = manifest.get("environment")
+        if isinstance(environment, dict) and environment:
+            # Names only: values may be secrets.
+            say("Environment", sanitise(", ".join(str(name) for name in environment), 500))
+        say("Folder", sanitise(app.path, 300))
+
+
+def _manifest_lines(manifest: dict[str, Any]) -> list[str]:
+    shown = dict(manifest)
+    if isinstance(environment := shown.get("environment"), dict):
+        shown["environment"] = dict.fromkeys(environment, "(not shown)")
+    text = json.dumps(shown, indent=2, ensure_ascii=False, default=str)
+    return [sanitise(line, 500) for line in text.split("\n")[:500]]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -1,0 +1,140 @@
+"""What all screens share: the status line, the line to type into, the keys' line, and commands for apps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from textual import on
+from textual.app import ComposeResult
+from textual.screen import Screen
+
+from hhtui.model.states import Verb
+from hhtui.tui.messages import AppsChanged
+from hhtui.tui.records import BusMessage
+from hhtui.tui.widgets.filter_input import FilterInput
+from hhtui.tui.widgets.key_bar import KeyBar
+from hhtui.tui.widgets.log_view import LogView
+from hhtui.tui.widgets.status_line import StatusLine
+from hhtui.tui.words import name_of, url_of
+
+if TYPE_CHECKING:
+    from hhtui.tui.app import HomeHelperApp
+
+
+class HomeScreen(Screen[None]):
+    """A full screen; the app calls the ``…_changed`` methods of every screen that is open."""
+
+    def compose_body(self) -> ComposeResult:
+        """What is between the first and the last lines."""
+        raise NotImplementedError
+
+    def compose(self) -> ComposeResult:
+        yield StatusLine()
+        yield from self.compose_body()
+        yield FilterInput()
+        yield KeyBar()
+
+    @property
+    def hh(self) -> HomeHelperApp:
+        """The app, with its own type."""
+        return cast("HomeHelperApp", self.app)
+
+    # What the link tells
+
+    def apps_changed(self, change: AppsChanged) -> None:
+        """Apps are new, gone or different."""
+        self.query_one(StatusLine).load()
+
+    def metrics_changed(self) -> None:
+        """There is a new sample."""
+
+    def engine_changed(self) -> None:
+        """The connection, the engine or Redis changed."""
+        self.query_one(StatusLine).load()
+
+    def events_arrived(self, messages: list[BusMessage]) -> None:
+        """Messages came over the bus."""
+
+    def ticked(self) -> None:
+        """A second has passed."""
+        self.query_one(StatusLine).load()
+
+    # What is typed
+
+    @on(LogView.Asked)
+    def _log_asks(self, message: LogView.Asked) -> None:
+        view = message.view
+        line = self.query_one(FilterInput)
+        if message.what == "search":
+            line.ask("search: ", view.term, lambda text: _ignore(view.search(text)))
+        else:
+            line.ask("go to page (1 is the newest): ", "", view.go_to_page)
+
+    # What is done with apps
+
+    def target_ids(self) -> list[str]:
+        """The apps that a command acts on."""
+        return []
+
+    def action_command(self, verb: str) -> None:
+        """Start, stop, … the chosen apps."""
+        if targets := self.target_ids():
+            self.hh.order(Verb(verb), targets)
+        else:
+            self.hh.say("No app is chosen.", "warning")
+
+    def action_autostart(self) -> None:
+        """Turn autostart on, or off if it is on."""
+        apps = self.hh.link.snapshot.apps
+        for app_id in self.target_ids():
+            if app := apps.get(app_id):
+                self.hh.order(Verb.DISABLE if starts_by_itself(app.enabled, app.manifest) else Verb.ENABLE, [app_id])
+
+    def action_open_app(self) -> None:
+        """The page of the chosen app."""
+        from hhtui.tui.screens.app_page import AppPage
+
+        if targets := self.target_ids():
+            self.app.push_screen(AppPage(self.current_id() or targets[0]))
+
+    def action_open_logs(self) -> None:
+        """The logs of the chosen app."""
+        from hhtui.tui.screens.log_viewer import LogViewer
+
+        if app_id := self.current_id():
+            self.app.push_screen(LogViewer(app_id, "app"))
+
+    @on(LogView.OpenViewer)
+    def _open_viewer(self, message: LogView.OpenViewer) -> None:
+        from hhtui.tui.screens.log_viewer import LogViewer
+
+        if message.view.app_id and not message.view.large:
+            self.app.push_screen(LogViewer(message.view.app_id, message.view.file))
+
+    def current_id(self) -> str | None:
+        """The app that the screen is about."""
+        targets = self.target_ids()
+        return targets[0] if targets else None
+
+    def action_copy_url(self) -> None:
+        """Put the app's address into the clipboard of the user's terminal (OSC 52)."""
+        app = self.hh.link.snapshot.apps.get(self.current_id() or "")
+        url = url_of(app, self.hh.host) if app else None
+        if app is None or url is None:
+            self.hh.say("This app has no address: it has no port yet.", "warning")
+            return
+        self.app.copy_to_clipboard(url)
+        self.hh.say(f"{name_of(app)}: {url} is copied (where the terminal allows it)")
+
+
+def starts_by_itself(enabled: bool | None, manifest: dict[str, object]) -> bool:
+    """Whether an app is started with the engine: what the user said, else what its manifest says."""
+    if enabled is not None:
+        return enabled
+    config = manifest.get("config")
+    told = manifest.get("autostart", config.get("auto_start") if isinstance(config, dict) else None)
+    return bool(told)
+
+
+def _ignore(_: object) -> None:
+    """A worker's handle is not needed."""

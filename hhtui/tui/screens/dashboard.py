@@ -1,0 +1,200 @@
+"""The dashboard: apps, hardware, the chosen app's log, and the event stream."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container
+from textual.timer import Timer
+
+from hhtui.tui import keymap
+from hhtui.tui.keymap import Place
+from hhtui.tui.messages import AppsChanged
+from hhtui.tui.records import BusMessage
+from hhtui.tui.screens.base import HomeScreen
+from hhtui.tui.widgets.apps_table import AppsTable
+from hhtui.tui.widgets.event_stream import EventStream
+from hhtui.tui.widgets.filter_input import FilterInput
+from hhtui.tui.widgets.gauges import Gauges
+from hhtui.tui.widgets.key_bar import KeyBar
+from hhtui.tui.widgets.line_view import LineView
+from hhtui.tui.widgets.log_view import LogView
+from hhtui.tui.widgets.status_line import StatusLine
+
+PANELS = ("apps", "hardware", "log", "events")
+_PLACES = {"apps": Place.APPS, "hardware": Place.HARDWARE, "log": Place.LOG, "events": Place.EVENTS}
+_APP_KEYS = tuple(
+    key.id for key in keymap.KEYS if key.place is Place.APPS and key.action.split("(")[0] in
+    ("command", "autostart", "open_logs", "copy_url")
+)  # fmt: skip
+NARROW, SHORT = 100, 30
+
+
+class Dashboard(HomeScreen):
+    """All four panels from 100×30 on; below that the apps and one other panel, chosen by its number."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *keymap.bindings(Place.DASHBOARD),
+        *keymap.bindings(Place.APPS, only=_APP_KEYS),
+    ]
+    AUTO_FOCUS = "#apps"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._beside = "log"
+        self._zoomed: str | None = None
+        self._soon: Timer | None = None
+
+    def compose_body(self) -> ComposeResult:
+        with Container(id="panels"):
+            yield AppsTable(id="apps")
+            yield Gauges(id="hardware")
+            yield LogView(id="log")
+            yield EventStream(id="events")
+
+    def on_mount(self) -> None:
+        """Show what is known already."""
+        self._arrange()
+        self.apps.load()
+
+    @property
+    def apps(self) -> AppsTable:
+        return self.query_one("#apps", AppsTable)
+
+    @property
+    def log_view(self) -> LogView:
+        return self.query_one("#log", LogView)
+
+    @property
+    def stream(self) -> EventStream:
+        return self.query_one("#events", EventStream)
+
+    # Layout
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Another size may be another arrangement."""
+        self._arrange()
+
+    def _arrange(self) -> None:
+        size = self.app.size
+        narrow, short = size.width < NARROW, size.height < SHORT
+        few = narrow or short
+        self.set_class(few, "-few")
+        self.set_class(few and not narrow, "-beside")
+        self.set_class(self._zoomed is not None, "-zoomed")
+        for name in PANELS:
+            panel = self.query_one(f"#{name}")
+            if self._zoomed is not None:
+                panel.display = name == self._zoomed
+            else:
+                panel.display = not few or name in ("apps", self._beside)
+        line = self.query_one(StatusLine)
+        hardware = not self.query_one("#hardware").display
+        if line.hardware != hardware:
+            line.hardware = hardware
+            line.load()
+
+    def action_panel(self, name: str) -> None:
+        """Go to a panel; where not all fit it takes the second place."""
+        if name != "apps":
+            self._beside = name
+        if self._zoomed is not None:
+            self._zoomed = name
+        self._arrange()
+        self.query_one(f"#{name}").focus()
+
+    def action_next_panel(self, step: int) -> None:
+        """The next panel, also one that is hidden now."""
+        focused = self.focused.id if self.focused is not None else None
+        at = PANELS.index(focused) if focused in PANELS else -step
+        self.action_panel(PANELS[(at + step) % len(PANELS)])
+
+    def action_zoom(self) -> None:
+        """The focused panel over the whole screen, and back."""
+        focused = self.focused.id if self.focused is not None else None
+        self._zoomed = None if self._zoomed is not None else focused if focused in PANELS else "apps"
+        self._arrange()
+
+    def action_back(self) -> None:
+        """Drop the filter of the focused panel, the selection, the zoom, whichever comes first."""
+        view = self.focused
+        if isinstance(view, AppsTable | EventStream) and view.filter:
+            view.set_filter("")
+        elif isinstance(view, LogView) and view.term:
+            view.search("")
+        elif self.apps.unmark():
+            return
+        elif self._zoomed is not None:
+            self.action_zoom()
+        elif view is not self.apps:
+            self.apps.focus()
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """Other keys work in another panel."""
+        self._keys()
+
+    def _keys(self) -> None:
+        focused = self.focused
+        name = focused.id if focused is not None else None
+        places = [_PLACES[name]] if name in PANELS else []
+        if name in ("hardware", "apps", None):
+            places = [Place.APPS]
+        self.query_one(KeyBar).show(*places, Place.DASHBOARD)
+
+    # What the link tells
+
+    def apps_changed(self, change: AppsChanged) -> None:
+        super().apps_changed(change)
+        self.apps.load() if change.came_or_went or self.apps.filter or self.apps.sorting != "name" else self.apps.sync()
+
+    def metrics_changed(self) -> None:
+        self.query_one(Gauges).load()
+        if self.query_one(StatusLine).hardware:
+            self.query_one(StatusLine).load()
+
+    def engine_changed(self) -> None:
+        super().engine_changed()
+        self.apps.load()
+
+    def events_arrived(self, messages: list[BusMessage]) -> None:
+        self.stream.add(messages)
+
+    def ticked(self) -> None:
+        super().ticked()
+        self.apps.sync()
+        self.log_view.tick()
+
+    # The panels
+
+    @on(LineView.Chosen)
+    def _chosen(self, message: LineView.Chosen) -> None:
+        if isinstance(message.view, AppsTable):
+            # Somebody who runs through the list does not want a log at each step.
+            if self._soon is not None:
+                self._soon.stop()
+            self._soon = self.set_timer(0.12, self._show_log)
+
+    def _show_log(self) -> None:
+        self.log_view.show(self.apps.current)
+
+    @on(EventStream.Opened)
+    def _open_event(self, message: EventStream.Opened) -> None:
+        from hhtui.tui.screens.event_details import EventDetails
+
+        self.app.push_screen(EventDetails(message.message))
+
+    def target_ids(self) -> list[str]:
+        return self.apps.targets()
+
+    def current_id(self) -> str | None:
+        return self.apps.current
+
+    def action_filter(self) -> None:
+        """Type a filter for the events if they are focused, else for the apps."""
+        view: AppsTable | EventStream = self.stream if self.focused is self.stream else self.apps
+        if view is self.apps and self._zoomed not in (None, "apps"):
+            return
+        self.query_one(FilterInput).ask(f"filter {view.id}: ", view.filter, view.set_filter, view.set_filter)

@@ -1,0 +1,51 @@
+"""The logs of one app over the whole screen."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+
+from hhtui.tui import keymap
+from hhtui.tui.keymap import Place
+from hhtui.tui.screens.base import HomeScreen
+from hhtui.tui.widgets.key_bar import KeyBar
+from hhtui.tui.widgets.log_view import LogView
+
+
+class LogViewer(HomeScreen):
+    """One log view with all its keys."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *keymap.bindings(Place.VIEWER),
+        *keymap.bindings(Place.APPS, only=("app.start", "app.stop", "app.restart", "app.copy_url")),
+    ]
+    AUTO_FOCUS = "LogView"
+
+    def __init__(self, app_id: str, file: str) -> None:
+        super().__init__()
+        self.app_id = app_id
+        self._file = file
+
+    def compose_body(self) -> ComposeResult:
+        yield LogView(app_id=self.app_id, file=self._file, large=True)
+
+    def on_mount(self) -> None:
+        """Say which keys work here."""
+        self.query_one(KeyBar).show(Place.VIEWER, Place.LOG)
+
+    def ticked(self) -> None:
+        super().ticked()
+        self.query_one(LogView).tick()
+
+    def target_ids(self) -> list[str]:
+        return [self.app_id]
+
+    def action_close(self) -> None:
+        """First the search ends, then the screen."""
+        view = self.query_one(LogView)
+        if view.term:
+            view.search("")
+        else:
+            self.dismiss()

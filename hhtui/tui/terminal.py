@@ -1,0 +1,212 @@
+"""The terminal's driver: nothing blocks on a stalled terminal, a lost one is noticed, and it is always restored."""
+
+from __future__ import annotations
+
+import errno
+import os
+import selectors
+import termios
+import threading
+from codecs import getincrementaldecoder
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from textual._xterm_parser import XTermParser
+from textual.app import App
+from textual.drivers.linux_driver import LinuxDriver
+
+if TYPE_CHECKING:
+    from hhtui.tui.app import HomeHelperApp
+
+# Leave: line wrap on; bracketed paste, mouse (1000, 1003, 1006, 1015), focus reports, in-band resize and synchronized
+# output off; kitty keyboard protocol popped; colours reset; alternate screen off; cursor on.
+RESTORE = (
+    "\x1b[?7h\x1b[?2004l\x1b[?1000l\x1b[?1003l\x1b[?1006l\x1b[?1015l\x1b[?1004l\x1b[?2048l\x1b[?2026l"
+    "\x1b[<u\x1b[0m\x1b[?1049l\x1b[?25h"
+)
+_STALLED_CHARACTERS = 200_000
+_ASCII = {
+    **dict.fromkeys("─━╌┄┈═╴╶╸╺", "-"),
+    **dict.fromkeys("│┃╎┆┊║", "|"),
+    **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╰╯╔╗╚╝", "+"),
+    **dict.fromkeys("█▇▆▅▄▃▂▁▉▊▋▌▍▎▏▐░▒▓▀▔▕", "#"),
+    "…": "~",
+    "·": ".",
+    "—": "-",
+}
+
+
+class TerminalWriter(threading.Thread):
+    """Writes what the screen wants written, from a thread; a terminal that stops reading holds up nobody else.
+
+    ``stalled(True)`` is called when too much waits, ``stalled(False)`` when it is written; ``lost()`` when the
+    terminal is gone. All are called from the thread.
+    """
+
+    def __init__(self, fileno: int, encoding: str, stalled: Any, lost: Any) -> None:
+        super().__init__(daemon=True, name="terminal-output")
+        self._fileno = fileno
+        self._ascii = encoding.lower().replace("-", "") not in ("utf8", "utf")
+        self._table = str.maketrans(_ASCII)
+        self._parts: deque[str] = deque()
+        self._ready = threading.Condition()
+        self._waiting = 0
+        self._stopping = False
+        self._behind = False
+        self._stalled, self._lost = stalled, lost
+        self.broken = False
+
+    def write(self, text: str) -> None:
+        """Have ``text`` written; never waits."""
+        if self.broken:
+            return
+        with self._ready:
+            self._parts.append(text)
+            self._waiting += len(text)
+            too_much = self._waiting > _STALLED_CHARACTERS and not self._behind
+            if too_much:
+                self._behind = True
+            self._ready.notify()
+        if too_much:
+            self._stalled(True)
+
+    def stop(self, seconds: float = 2.0) -> None:
+        """Write what waits, for at most ``seconds``, and end."""
+        with self._ready:
+            self._stopping = True
+            self._ready.notify()
+        self.join(seconds)
+
+    def run(self) -> None:
+        """Write until stopped."""
+        while True:
+            with self._ready:
+                while not self._parts and not self._stopping:
+                    self._ready.wait()
+                text = "".join(self._parts)
+                self._parts.clear()
+                if not text and self._stopping:
+                    return
+            if not self._put(text):
+                self.broken = True
+                self._lost()
+                return
+            with self._ready:
+                self._waiting -= len(text)
+                caught_up = self._behind and not self._parts
+                if caught_up:
+                    self._behind = False
+            if caught_up:
+                self._stalled(False)
+
+    def _put(self, text: str) -> bool:
+        if self._ascii:
+            data = text.translate(self._table).encode("ascii", "replace")
+        else:
+            data = text.encode("utf-8", "replace")
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self._fileno, view) :]
+            except BlockingIOError:
+                _wait_writable(self._fileno)
+            except OSError as error:
+                if error.errno == errno.EINTR:
+                    continue
+                return False
+        return True
+
+
+class HomeDriver(LinuxDriver):
+    """Textual's driver with a writer that cannot block the loop and a reader that sleeps until a key comes."""
+
+    def __init__(self, app: App[Any], **options: Any) -> None:
+        super().__init__(app, **options)
+        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    @property
+    def _hh(self) -> HomeHelperApp:
+        return self._app  # type: ignore[return-value]
+
+    def start_application_mode(self) -> None:
+        """Take the terminal over."""
+        super().start_application_mode()
+        first = self._writer_thread
+        writer = TerminalWriter(self._file.fileno(), self._hh.encoding, self._stalled, self._terminal_lost)
+        writer.start()
+        self._writer_thread = writer  # type: ignore[assignment]
+        if first is not None:
+            first.stop()
+
+    def write(self, data: str) -> None:
+        """Have ``data`` written; never waits."""
+        if self._writer_thread is not None:
+            self._writer_thread.write(data)
+
+    def _stalled(self, on: bool) -> None:
+        self._call(self._hh.terminal_stalled, on)
+
+    def _terminal_lost(self) -> None:
+        self._call(self._hh.terminal_lost)
+
+    def _call(self, method: Any, *arguments: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(method, *arguments)
+        except RuntimeError:
+            pass  # the loop has ended: nobody is left to tell
+
+    def disable_input(self) -> None:
+        """Stop reading keys; the reader is woken, it does not poll."""
+        try:
+            os.write(self._wake_write, b"x")
+        except OSError:
+            pass
+        super().disable_input()
+
+    def run_input_thread(self) -> None:
+        """Read keys until told to stop. The end of the input, or an error, is a lost terminal."""
+        parser = XTermParser(self._debug)
+        decode = getincrementaldecoder("utf-8")("replace").decode
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.fileno, selectors.EVENT_READ)
+            selector.register(self._wake_read, selectors.EVENT_READ)
+            while not self.exit_event.is_set():
+                # Only an unfinished escape sequence has a deadline.
+                timeout = 0.05 if parser._timeout_time is not None else None
+                ready = selector.select(timeout)
+                if any(key.fd == self._wake_read for key, _ in ready):
+                    os.read(self._wake_read, 64)
+                    continue
+                if ready:
+                    try:
+                        data = os.read(self.fileno, 4096)
+                    except OSError:
+                        data = b""
+                    if not data:
+                        self._terminal_lost()
+                        return
+                    for message in parser.feed(decode(data)):
+                        self.process_message(message)
+                for message in parser.tick():
+                    self.process_message(message)
+
+    def restore_now(self) -> None:
+        """Give the terminal back without waiting for anything: the last resort before the process ends."""
+        if self.attrs_before is not None:
+            try:
+                termios.tcsetattr(self.fileno, termios.TCSANOW, self.attrs_before)
+            except (termios.error, OSError):
+                pass
+        try:
+            descriptor = self._file.fileno()
+            os.set_blocking(descriptor, False)
+            os.write(descriptor, RESTORE.encode())
+            os.set_blocking(descriptor, True)
+        except (OSError, ValueError):
+            pass
+
+
+def _wait_writable(fileno: int) -> None:
+    with selectors.DefaultSelector() as selector:
+        selector.register(fileno, selectors.EVENT_WRITE)
+        selector.select()

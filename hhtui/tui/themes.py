@@ -1,0 +1,136 @@
+"""Themes, and the looks that widgets draw with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rich.style import Style
+from textual.color import Color, ColorParseError
+from textual.theme import Theme
+
+DEFAULT = "homehelper"
+HIGH_CONTRAST = "high-contrast"
+OFFERED = (DEFAULT, HIGH_CONTRAST, "ansi-dark", "ansi-light", "textual-light", "nord", "gruvbox", "solarized-light")
+
+HOMEHELPER_THEME = Theme(
+    name=DEFAULT,
+    primary="#5fafd7",
+    secondary="#87afaf",
+    accent="#d7af5f",
+    warning="#ffaf5f",
+    error="#ff6b6b",
+    success="#7fc97f",
+    foreground="#d0d4d8",
+    background="#11161b",
+    surface="#171d23",
+    panel="#1e262d",
+    dark=True,
+    variables={"dim": "#7f8b95", "border-blurred": "#3a4650", "border": "#5fafd7", "cursor": "#26475c"},
+)
+
+HIGH_CONTRAST_THEME = Theme(
+    name=HIGH_CONTRAST,
+    primary="#00ffff",
+    secondary="#ffffff",
+    accent="#ffff00",
+    warning="#ffff00",
+    error="#ff5f5f",
+    success="#00ff00",
+    foreground="#ffffff",
+    background="#000000",
+    surface="#000000",
+    panel="#000000",
+    dark=True,
+    variables={"dim": "#d0d0d0", "border-blurred": "#a0a0a0", "border": "#ffff00", "cursor": "#0000d7"},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """Foreground styles by meaning; they are laid over the widget's own background."""
+
+    text: Style
+    dim: Style
+    title: Style
+    good: Style
+    warning: Style
+    bad: Style
+    accent: Style
+    info: Style
+    key: Style
+    cursor: Style
+    cursor_unfocused: Style
+    found: Style
+    found_current: Style
+    alarm: Style
+
+    def named(self, name: str) -> Style:
+        """The style called ``name``; words, not styles, travel through the code that only knows meanings."""
+        style: Style = getattr(self, name)
+        return style
+
+
+def looks_of(variables: Mapping[str, str], no_color: bool, ansi: bool) -> Looks:
+    """The looks of a theme, from its CSS ``variables``; without colour everything is bold, dim or reversed."""
+    if no_color:
+        plain, bold, reverse = Style(), Style(bold=True), Style(reverse=True)
+        return Looks(
+            text=plain,
+            dim=Style(dim=True),
+            title=bold,
+            good=plain,
+            warning=bold,
+            bad=bold,
+            accent=bold,
+            info=plain,
+            key=bold,
+            cursor=reverse,
+            cursor_unfocused=Style(underline=True),
+            found=Style(underline=True),
+            found_current=reverse,
+            alarm=Style(reverse=True, bold=True),
+        )
+
+    def style(name: str, fallback: str, *, bold: bool = False) -> Style:
+        return Style(color=_color(variables, name, fallback).rich_color, bold=bold or None)
+
+    if ansi:
+        dim, cursor = Style(dim=True), Style(reverse=True)
+        cursor_unfocused = Style(bold=True, underline=True)
+    else:
+        dim = style("dim", variables.get("foreground-muted", variables["foreground"]))
+        cursor = Style(bgcolor=_color(variables, "cursor", variables["primary-darken-2"]).rich_color, bold=True)
+        cursor_unfocused = Style(bgcolor=_color(variables, "panel", variables["surface"]).rich_color)
+    warning = _color(variables, "warning", "ansi_yellow").rich_color
+    black = Color.parse("ansi_black" if ansi else "#000000").rich_color
+    return Looks(
+        text=Style(),
+        dim=dim,
+        title=style("primary", "ansi_blue", bold=True),
+        good=style("success", "ansi_green"),
+        warning=style("warning", "ansi_yellow"),
+        bad=style("error", "ansi_red", bold=True),
+        accent=style("accent", "ansi_yellow"),
+        info=style("primary", "ansi_blue"),
+        key=style("accent", "ansi_yellow", bold=True),
+        cursor=cursor,
+        cursor_unfocused=cursor_unfocused,
+        found=Style(underline=True, color=warning),
+        found_current=Style(color=black, bgcolor=warning, bold=True),
+        alarm=Style(
+            color=Color.parse("ansi_bright_white" if ansi else "#ffffff").rich_color,
+            bgcolor=Color.parse("ansi_red" if ansi else "#a02030").rich_color,
+            bold=True,
+        ),
+    )
+
+
+def _color(variables: Mapping[str, str], name: str, fallback: str) -> Color:
+    for value in (variables.get(name), fallback):
+        try:
+            if value:
+                return Color.parse(value.split()[0])
+        except ColorParseError:
+            continue
+    return Color.parse("ansi_default")

@@ -1,0 +1,192 @@
+"""The event stream: what happens on the bus, live."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Hashable, Iterable
+from typing import ClassVar
+
+from textual.binding import BindingType
+from textual.message import Message
+
+from hhtui.model.states import EventType
+from hhtui.text import sanitise
+from hhtui.tui import keymap, words
+from hhtui.tui.cells import Piece, fit
+from hhtui.tui.records import BusMessage
+from hhtui.tui.widgets.line_view import LineView
+
+KEPT = 1000
+_UNINTERESTING = frozenset({EventType.METRICS})
+
+
+class EventStream(LineView):
+    """Newest at the bottom. It follows while the cursor stands on the newest; paused, new ones wait and are counted.
+
+    The newest ``KEPT`` are kept; metrics samples are left out (the hardware panel shows them).
+    """
+
+    class Opened(Message):
+        """The user wants to see one message whole."""
+
+        def __init__(self, message: BusMessage) -> None:
+            super().__init__()
+            self.message = message
+
+    BINDINGS: ClassVar[list[BindingType]] = [*keymap.bindings(keymap.Place.EVENTS)]
+    has_cursor = True
+
+    def __init__(self, *, id: str | None = None, only: str | None = None) -> None:
+        super().__init__(id=id)
+        self.only = only
+        self.filter = ""
+        self.paused = False
+        self.dropped = 0
+        self._waiting: deque[BusMessage] = deque(maxlen=KEPT)
+        self._all: deque[BusMessage] = deque(maxlen=KEPT)
+        self._shown: list[BusMessage] = []
+
+    def on_mount(self) -> None:
+        """What arrived before is shown too."""
+        self.add(self.hh.link.recent)
+
+    def add(self, messages: Iterable[BusMessage]) -> None:
+        """Take messages, in order."""
+        mine = [message for message in messages if self._is_mine(message)]
+        if not mine:
+            return
+        self.dropped += sum(message.dropped for message in mine)
+        if self.paused:
+            self._waiting.extend(mine)
+        else:
+            self._append(mine)
+        self._title()
+        self.sync()
+
+    def _append(self, messages: Iterable[BusMessage]) -> None:
+        following = self.cursor >= len(self._shown) - 1
+        for message in messages:
+            self._all.append(message)
+            if self._passes(message):
+                self._shown.append(message)
+        if (surplus := len(self._shown) - KEPT) > 0:
+            del self._shown[:surplus]
+            self.cursor = max(self.cursor - surplus, 0)
+            self.top = max(self.top - surplus, 0)
+        if following:
+            self.cursor = max(len(self._shown) - 1, 0)
+
+    def set_filter(self, text: str) -> None:
+        """Show only messages that hold ``text`` in what they say, their source, type or channel."""
+        self.filter = text
+        self._shown = [message for message in self._all if self._passes(message)]
+        self.cursor = max(len(self._shown) - 1, 0)
+        self._title()
+        self.sync()
+
+    def _is_mine(self, message: BusMessage) -> bool:
+        if message.event is not None:
+            if message.event.type in _UNINTERESTING:
+                return False
+            return self.only is None or self.only in (message.event.source, message.event.data.get("app_id"))
+        return self.only is None or any(self.only in channel.split(":") for channel in message.channels)
+
+    def _passes(self, message: BusMessage) -> bool:
+        return not self.filter or self.filter.casefold() in _searchable(message).casefold()
+
+    def _title(self) -> None:
+        name = "Timeline" if self.only else "4 Events"
+        parts = []
+        if self.paused:
+            parts.append(f"paused, +{len(self._waiting)} new" if self._waiting else "paused")
+        if self.filter:
+            parts.append(f"filter: {sanitise(self.filter, 30)}")
+        if self.dropped:
+            parts.append(f"+{self.dropped} more not shown")
+        self.label(name, f" {self.glyphs.dot} ".join(parts))
+
+    # Drawing
+
+    def count(self) -> int:
+        return len(self._shown)
+
+    def key(self, index: int) -> Hashable:
+        return self._shown[index].id
+
+    def draw(self, index: int, width: int) -> list[Piece]:
+        message = self._shown[index]
+        looks, keep = self.looks, self.glyphs.keep
+        pieces: list[Piece] = [(words.local_time(message.received_at) + " ", looks.dim)]
+        if message.dropped:
+            pieces.append((f"+{message.dropped} more ", looks.warning))
+        event = message.event
+        if event is None:
+            channel = sanitise(message.channels[0] if message.channels else "?", 60)
+            pieces.append((keep(channel) + " ", looks.accent))
+            pieces.append((keep(words.foreign_words(message)), looks.text))
+            return pieces
+        look = looks.named(words.event_look(event))
+        room = 18 if width >= 70 else 12
+        if self.only is None:
+            source = keep(sanitise(event.source, 64))
+            pieces.append((fit(source, room, ellipsis=self.glyphs.ellipsis) + " ", looks.info))
+        kind = event.type.removeprefix("app_").replace("_", " ")
+        pieces.append((fit(kind, 13, ellipsis=self.glyphs.ellipsis) + " ", look))
+        pieces.append((keep(words.event_words(event)), looks.text))
+        return pieces
+
+    def empty_key(self) -> Hashable:
+        return self.filter
+
+    def draw_empty(self, row: int, width: int) -> list[Piece]:
+        text = "No event matches the filter. Esc drops it." if self.filter else "Nothing has happened yet."
+        return [(f" {text}", self.looks.dim)] if row == 0 else []
+
+    # Acting
+
+    def action_pause(self) -> None:
+        """Hold new messages back, or let them in."""
+        self.paused = not self.paused
+        if not self.paused:
+            self.cursor = max(len(self._shown) - 1, 0)
+            self._append(self._waiting)
+            self._waiting.clear()
+        self._title()
+        self.sync()
+
+    def action_clear(self) -> None:
+        """Forget what is listed."""
+        for held in (self._all, self._waiting, self._shown):
+            held.clear()
+        self.dropped = 0
+        self._title()
+        self.sync()
+
+    def action_open_event(self) -> None:
+        """Show the message under the cursor whole."""
+        if self._shown:
+            self.post_message(self.Opened(self._shown[self.cursor]))
+
+    def opened(self) -> None:
+        self.action_open_event()
+
+
+def _searchable(message: BusMessage) -> str:
+    channels = " ".join(message.channels)
+    if message.event is not None:
+        event = message.event
+        return f"{event.source} {event.type} {words.event_words(event)} {channels}"
+    return f"{channels} {words.foreign_words(message)}"
+
+
+def pretty(message: BusMessage) -> list[str]:
+    """A message's content as indented JSON, or its text: safe lines for a screen, at most 2,000 of them."""
+    if message.event is not None:
+        content: object = message.event.document
+    elif message.text is not None:
+        return [sanitise(line, 2000) for line in message.text[:200_000].split("\n")[:2000]]
+    else:
+        content = message.payload
+    text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
+    return [sanitise(line, 2000) for line in text.split("\n")[:2000]]

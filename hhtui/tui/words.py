@@ -1,0 +1,213 @@
+"""What the interface says about apps, events and commands, in words; pure, and safe to put on a screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from hhtui.model.states import EventType, Health, Status, Verb
+from hhtui.text import sanitise
+from hhtui.tui.records import App, BusMessage, Event, aware
+
+DOING = {
+    Verb.START: "Starting",
+    Verb.STOP: "Stopping",
+    Verb.RESTART: "Restarting",
+    Verb.INSTALL: "Installing",
+    Verb.ENABLE: "Turning autostart on for",
+    Verb.DISABLE: "Turning autostart off for",
+    Verb.RESET: "Resetting",
+}
+LOOK_OF_STATUS = {
+    Status.DISCOVERED: "info",
+    Status.INVALID: "bad",
+    Status.INSTALLING: "accent",
+    Status.STOPPED: "dim",
+    Status.STARTING: "accent",
+    Status.RUNNING: "good",
+    Status.STOPPING: "accent",
+    Status.BACKOFF: "warning",
+    Status.FAILED: "bad",
+    Status.WAITING: "info",
+}
+MEANING_OF_STATUS = {
+    Status.RUNNING: "it runs; its health stands apart",
+    Status.STARTING: "its process runs, it has not answered yet",
+    Status.WAITING: "on demand: it sleeps until the first visit to its port",
+    Status.STOPPED: "it does not run, and was not asked to",
+    Status.BACKOFF: "it crashed and will be started again in a moment",
+    Status.FAILED: "it crashed too often, or could not be installed; R forgets that",
+    Status.INSTALLING: "its environment is being prepared",
+    Status.STOPPING: "it was asked to end",
+    Status.DISCOVERED: "found, not installed yet",
+    Status.INVALID: "its homehelper.json is wrong",
+}
+LOOK_OF_HEALTH = {Health.UNKNOWN: "dim", Health.GOOD: "good", Health.WARNING: "warning", Health.ERROR: "bad"}
+_BAD = frozenset({EventType.APP_FAILED, EventType.APP_CRASHED, EventType.ERROR, EventType.REDIS_LOST})
+_GOOD = frozenset({EventType.APP_STARTED, EventType.APP_INSTALLED, EventType.REDIS_CONNECTED, EventType.APP_ADOPTED})
+
+
+def age(seconds: float) -> str:
+    """``5 s`` → ``<1m``, ``3700`` → ``1h 1m``: coarse on purpose, so that it rarely changes."""
+    minutes = max(int(seconds), 0) // 60
+    if minutes < 1:
+        return "<1m"
+    if minutes < 60:
+        return f"{minutes}m"
+    hours = minutes // 60
+    if hours < 24:
+        return f"{hours}h {minutes % 60}m"
+    return f"{hours // 24}d {hours % 24}h"
+
+
+def name_of(app: App) -> str:
+    """The app's name for a screen."""
+    return sanitise(app.name or app.app_id, 80)
+
+
+def uptime(app: App, now: datetime) -> str:
+    """How long it runs, or nothing."""
+    started = app.started_at
+    if started is None or app.status not in (Status.RUNNING, Status.STOPPING):
+        return ""
+    return age((now - aware(started)).total_seconds())
+
+
+def why(app: App, retry_in: float | None = None) -> str:
+    """One line: why the app is in the state it is in, and what to do where something can be done."""
+    error, reason = sanitise(app.error, 400), sanitise(app.reason, 400)
+    ended = sanitise(app.exit.words, 200) if app.exit else ""
+    match app.status:
+        case Status.INVALID:
+            return error or reason or "its homehelper.json cannot be read"
+        case Status.FAILED:
+            return f"{error or reason or ended or 'it failed'}"
+        case Status.BACKOFF:
+            when = f"; next try in {max(retry_in, 0):.0f} s" if retry_in is not None else "; will be started again"
+            return (ended or error or reason or "it crashed") + when
+        case Status.WAITING:
+            return "asleep; the first visit" + (f" to port {app.port}" if app.port else "") + " wakes it"
+        case Status.DISCOVERED:
+            return reason or "new here: start it, or install it first with i"
+        case Status.INSTALLING:
+            return sanitise(app.install_progress, 200) or reason or "preparing its environment"
+        case Status.RUNNING:
+            message = sanitise(app.report.message, 200)
+            if app.health in (Health.WARNING, Health.ERROR):
+                return message or reason or f"its health is {app.health.value}"
+            if app.manifest_changed:
+                return "its manifest changed: restart it to apply"
+            return message or reason
+        case Status.STOPPED:
+            return error or reason or ended
+        case _:
+            return reason or error
+
+
+def needs_attention(app: App) -> bool:
+    """Whether a person should look at it."""
+    return app.status in (Status.FAILED, Status.INVALID, Status.BACKOFF) or (
+        app.status is Status.RUNNING and app.health in (Health.WARNING, Health.ERROR)
+    )
+
+
+def url_of(app: App, host: str) -> str | None:
+    """The address of the app's page for somebody who sits at another machine; None if it has no port."""
+    if app.port is None:
+        return None
+    path = "/"
+    endpoints = app.manifest.get("endpoints")
+    if isinstance(endpoints, dict) and isinstance(endpoints.get("ui"), str):
+        path = endpoints["ui"]
+    shown = f"[{host}]" if ":" in host else host
+    return sanitise(f"http://{shown}:{app.port}{path}", 300)
+
+
+def host_for_urls(environ: Mapping[str, str], hostname: str) -> str:
+    """The name to reach this machine by: the address an SSH session came to (sshd(8): SSH_CONNECTION), else its name."""
+    parts = environ.get("SSH_CONNECTION", "").split()
+    if len(parts) == 4 and parts[2]:
+        address = parts[2].removeprefix("::ffff:")
+        return address.split("%")[0]
+    return hostname or "localhost"
+
+
+def event_look(event: Event) -> str:
+    """The meaning of an event as one of the looks' names."""
+    if event.type in _BAD:
+        return "bad"
+    if event.type in _GOOD:
+        return "good"
+    if event.type is EventType.THROTTLED:
+        return "warning"
+    if event.type is EventType.HEALTH_CHECK:
+        health = event.data.get("health")
+        return {"good": "good", "warning": "warning", "error": "bad"}.get(str(health), "text")
+    return "text"
+
+
+def event_words(event: Event) -> str:
+    """One line of what an event tells; the first of its sentences, else its data."""
+    data = event.data
+    parts = [str(data[name]) for name in ("message", "words", "error", "reason", "detail") if _tells(data.get(name))]
+    said = list(dict.fromkeys(parts))
+    match event.type:
+        case EventType.HEALTH_CHECK:
+            said.insert(0, str(data.get("health", "")))
+        case EventType.APP_STARTED | EventType.APP_ADOPTED:
+            said += [f"{name} {data[name]}" for name in ("port", "pid") if data.get(name) is not None]
+        case EventType.CONFIG_CHANGED:
+            keys = data.get("keys") or data.get("changed")
+            if isinstance(keys, list):
+                said.append(", ".join(str(key) for key in keys))
+    if not said:
+        skipped = ("app_id", "status")
+        said = [f"{key}={_short(value)}" for key, value in data.items() if key not in skipped and value is not None]
+    return sanitise("; ".join(part for part in said if part), 500)
+
+
+def foreign_words(message: BusMessage) -> str:
+    """One line of a message that is not the engine's."""
+    if message.text is not None:
+        return sanitise(message.text, 500)
+    import json
+
+    return sanitise(json.dumps(message.payload, ensure_ascii=False, default=str), 500)
+
+
+def outcome(event: Event, app: App | None, host: str) -> tuple[str, str] | None:
+    """What an event that a command of ours caused is told as: (sentence, severity), or None if it ends nothing."""
+    name = name_of(app) if app else sanitise(event.source, 80)
+    said = event_words(event)
+    match event.type:
+        case EventType.APP_STARTED:
+            url = url_of(app, host) if app else None
+            return f"{name} is running" + (f" on {url}" if url else ""), "information"
+        case EventType.APP_WAITING:
+            return f"{name} sleeps until its first visit", "information"
+        case EventType.APP_STOPPED:
+            return f"{name} is stopped", "information"
+        case EventType.APP_INSTALLED:
+            return f"{name} is installed", "information"
+        case EventType.APP_FAILED:
+            return f"{name} failed: {said}", "error"
+        case EventType.APP_CRASHED:
+            return f"{name} crashed: {said}", "warning"
+        case EventType.ERROR:
+            return f"{name}: {said}", "error"
+    return None
+
+
+def local_time(moment: datetime | None, spec: str = "%H:%M:%S") -> str:
+    """A time of day where the user is; nothing for nothing."""
+    return aware(moment).astimezone().strftime(spec) if moment else ""
+
+
+def _tells(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:59] + "…"
