@@ -84,6 +84,7 @@ class Engine:
         self.stopped = asyncio.Event()
         self.keep_apps = False
         self.reload_wanted = False
+        self._reloads = handover.reloads if handover else 0
         self.notifier = Notifier()
 
     # Begin and end.
@@ -269,7 +270,9 @@ class Engine:
         await self._choosing_redis
         await self.redis.stop(keep_server=True)
         self.capture.close_all()
-        Handover(self.lock.descriptor, listener.detach() if listener else None, self.bus.state()).leave()
+        Handover(
+            self.lock.descriptor, listener.detach() if listener else None, self.bus.state(), self._reloads + 1
+        ).leave()
         self.engine_log.stop()
 
     # What the API asks (EngineFacade).
@@ -285,6 +288,7 @@ class Engine:
             version=__version__,
             uptime_seconds=round(time.monotonic() - self._began, 3),
             epoch=self.bus.epoch,
+            reloads=self._reloads,
             home=str(self.home.root),
             socket=str(self.home.engine_socket),
             apps=len(self.fleet.supervisors),

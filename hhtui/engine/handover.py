@@ -13,7 +13,8 @@ _VARIABLE = "HHTUI_HANDOVER_FD"
 class Handover:
     """The lock, the listening socket and the bus, carried in an anonymous file that only this process holds."""
 
-    def __init__(self, lock: int, listener_fd: int | None, bus: dict[str, Any] | None) -> None:
+    def __init__(self, lock: int, listener_fd: int | None, bus: dict[str, Any] | None, reloads: int) -> None:
+        self.reloads = reloads
         self.lock = lock
         self.listener_fd = listener_fd
         self.bus = bus
@@ -35,12 +36,12 @@ class Handover:
             os.fstat(document["lock"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return cls(document["lock"], document.get("listener"), document.get("bus"))
+        return cls(document["lock"], document.get("listener"), document.get("bus"), int(document.get("reloads", 1)))
 
     def leave(self) -> None:
         """Write everything down and let the descriptors survive execve."""
         descriptor = os.memfd_create("hhtui-handover", 0)
-        document = {"lock": self.lock, "listener": self.listener_fd, "bus": self.bus}
+        document = {"lock": self.lock, "listener": self.listener_fd, "bus": self.bus, "reloads": self.reloads}
         os.write(descriptor, json.dumps(document).encode())
         for kept in (descriptor, self.lock, self.listener_fd):
             if kept is not None:

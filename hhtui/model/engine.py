@@ -8,12 +8,13 @@ from pydantic import BaseModel, Field
 
 
 class EngineInfo(BaseModel):
-    """The running engine; ``problems`` are one line each and shown to the user until they are mended."""
+    """The running engine; ``reloads`` counts those in place since its start, ``problems`` are one line each and shown to the user until they are mended."""
 
     pid: int
     version: str
     uptime_seconds: float
     epoch: int
+    reloads: int = 0
     home: str
     socket: str
     apps: int

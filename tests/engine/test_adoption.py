@@ -174,18 +174,18 @@ def test_reload_in_place_keeps_the_apps_and_the_pid(engine: EngineProcess) -> No
     pid = only_copy(engine)
     started = engine.client.app("lamp")["runtime_info"]["started_at"]
     for number in range(5):
-        before = engine.client.engine()["epoch"], engine.client.health()["uptime_seconds"]
+        before = engine.client.engine()
         if number % 2:
             engine.process.send_signal(signal.SIGHUP)
         else:
             engine.client.reload_engine()
         deadline = time.monotonic() + 20
-        while engine.answers()["uptime_seconds"] >= before[1]:
+        while engine.answers() and engine.client.engine()["reloads"] == before["reloads"]:
             assert time.monotonic() < deadline
         record = engine.wait_status("lamp", "running")
         assert record["runtime_info"]["process_id"] == pid == only_copy(engine)
         assert record["runtime_info"]["started_at"] == started
-        assert engine.client.engine()["epoch"] == before[0]
+        assert engine.client.engine()["epoch"] == before["epoch"]
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + 10
     while engine.client.app("lamp")["runtime_info"]["restarts"] != 1:
