@@ -97,6 +97,8 @@ def why(record: dict[str, Any]) -> str:
     if record.get("status") == "running" and info.get("health") in ("warning", "error") and health:
         return sanitise(f"health: {health}", 500)
     words = sanitise(str(info.get("reason") or ""), 500)
+    if words == record.get("status"):
+        words = ""
     seconds = info.get("next_restart_in_seconds")
     if record.get("status") == "backoff" and isinstance(seconds, int | float):
         return f"{words}; next start in {human_duration(seconds)}" if words else f"next start in {seconds:.0f}s"
