@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 # st_blocks counts in these whatever the file system's own block is: stat(2).
@@ -12,10 +13,11 @@ _MOST_ENTRIES = 500_000
 _LONGEST = 30.0
 
 
-def folder_mb(folder: Path) -> float | None:
+def folder_mb(folder: Path, given_up: Callable[[], bool] = lambda: False) -> float | None:
     """The allocated size of ``folder`` in MB; links and other file systems are not followed, hard links count once.
 
-    None if the folder is not there, or is too large to be counted in half a minute. Blocks: for an executor.
+    None if the folder is not there, is too large to be counted in half a minute, or ``given_up`` says so meanwhile.
+    Blocks: for an executor.
     """
     try:
         device = folder.stat().st_dev
@@ -29,7 +31,7 @@ def folder_mb(folder: Path) -> float | None:
             with os.scandir(waiting.pop()) as scan:
                 for entry in scan:
                     entries += 1
-                    if entries > _MOST_ENTRIES or time.monotonic() > deadline:
+                    if entries > _MOST_ENTRIES or time.monotonic() > deadline or given_up():
                         return None
                     try:
                         status = entry.stat(follow_symlinks=False)

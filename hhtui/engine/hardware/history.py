@@ -25,6 +25,8 @@ COARSE_SPAN, COARSE_STEP = 30 * 86400, 300
 _SLOTS = COARSE_SPAN // COARSE_STEP
 _MOST_WAITING = 288
 _VERSION = 1
+# Rights, locks, memory, I/O, room: SQLite's primary result codes of what may be well again next time.
+_PASSING_ERRORS = frozenset((3, 5, 6, 7, 8, 10, 13, 14))
 
 _FIELDS = (
     "cpu_percent",
@@ -214,13 +216,11 @@ class MetricsHistory:
         for _ in range(2):
             try:
                 work(self._connection())
-            except sqlite3.OperationalError as error:
-                # No room, no right to write, a lock: it may be well again next time.
+            except (sqlite3.Error, ValueError) as error:
                 self._disconnect()
-                self._told(f"the metrics' history cannot be kept in {self._path}: {error}")
-                return False
-            except (sqlite3.DatabaseError, ValueError, TypeError) as error:
-                self._disconnect()
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF in _PASSING_ERRORS:
+                    self._told(f"the metrics' history cannot be kept in {self._path}: {error}")
+                    return False
                 kept = set_aside(self._path)
                 for companion in ("-wal", "-shm"):
                     with contextlib.suppress(OSError):
@@ -246,6 +246,9 @@ class MetricsHistory:
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=NORMAL")
             database.execute("PRAGMA cache_size=-256")
+            verdict = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if verdict != "ok":
+                raise ValueError(verdict)
             version = database.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, _VERSION):
                 raise ValueError(f"version {version} is not known")

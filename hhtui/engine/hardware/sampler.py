@@ -93,6 +93,7 @@ class MetricsSampler:
         self._throttling: ThrottlingMetrics | None = None
         self._alarm: PowerAlarm | None = None
         self._failing = False
+        self._stopped = False
 
     async def start(self) -> None:
         """Begin to measure by the clock."""
@@ -102,6 +103,7 @@ class MetricsSampler:
 
     async def stop(self) -> None:
         """Stop measuring; a question to a server that does not answer is not waited for."""
+        self._stopped = True
         tasks = [task for task in (self._task, *self._background.values()) if task]
         self._task = None
         self._background.clear()
@@ -263,7 +265,7 @@ class MetricsSampler:
         loop = asyncio.get_running_loop()
         for app in [app for app in self._apps() if self._is_due(app)]:
             if app.data_dir is not None:
-                size = await loop.run_in_executor(None, folder_mb, app.data_dir)
+                size = await loop.run_in_executor(None, folder_mb, app.data_dir, lambda: self._stopped)
                 self._folders[app.app_id] = _Folder(size, self._clock())
                 if usage := self.usage.get(app.app_id):
                     usage.disk_mb = size

@@ -1,0 +1,60 @@
+"""The kernel's announcements, on a file in /proc that announces changes as sysfs does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hhtui.engine.hardware.power_alarm import PowerAlarm
+
+
+async def test_an_announced_change_calls_once_and_the_next_one_again(tmp_path: Path) -> None:
+    # A mount table announces its changes with POLLPRI too (proc_pid_mounts(5)): one of a namespace of our own.
+    unshare = shutil.which("unshare")
+    script = f"echo ready; while read line; do mount -t tmpfs none {tmp_path} || exit 1; done"
+    command = [unshare or "unshare", "-r", "-m", "sh", "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdin
+            assert process.stdout
+            if process.stdout.readline() != "ready\n":
+                pytest.skip("this machine allows no namespace of our own")
+            calls: list[int] = []
+            called = asyncio.Event()
+
+            def changed() -> None:
+                calls.append(1)
+                called.set()
+
+            alarm = PowerAlarm([f"/proc/{process.pid}/mounts", "/nowhere"], changed)
+            alarm.start()
+            assert alarm.listens
+            await asyncio.sleep(0.2)
+            assert calls == []
+            for count in (1, 2):
+                called.clear()
+                process.stdin.write("go\n")
+                process.stdin.flush()
+                await asyncio.wait_for(called.wait(), 5)
+                await asyncio.sleep(0.2)
+                # Read again after each announcement, it does not spin.
+                assert len(calls) == count
+            alarm.close()
+            alarm.close()
+        finally:
+            process.kill()
+
+
+async def test_plain_files_and_missing_ones_announce_nothing_and_leak_nothing(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    (tmp_path / "in0_lcrit_alarm").write_text("0\n")
+    alarm = PowerAlarm([str(tmp_path / "in0_lcrit_alarm"), str(tmp_path / "missing")], lambda: None)
+    alarm.start()
+    assert not alarm.listens
+    alarm.close()
+    assert len(os.listdir("/proc/self/fd")) == before
