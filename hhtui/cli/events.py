@@ -93,7 +93,7 @@ def _print(console: Console, message: dict[str, Any]) -> None:
         kind = sanitise(text_of(event.get("event_type")), 60)
         source = sanitise(text_of(event.get("source")), 80)
         data = event.get("data")
-        rest = sanitise(_brief(data if isinstance(data, dict) else {}), 2000)
+        rest = sanitise(_brief(data) if isinstance(data, dict) and kind != "metrics" else "", 2000)
         console.data(f"{console.colour(when, DIM)} {console.colour(f'{kind:<16}', BOLD)} {source} {rest}".rstrip())
         return
     channels = message.get("channels")

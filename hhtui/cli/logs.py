@@ -83,6 +83,9 @@ def logs(
     if session.console.json and not follow:
         session.console.document(answer)
         return
+    if follow:
+        # A line that is still being written comes again when it is whole.
+        answer["lines"] = [line for line in answer["lines"] if not line.get("partial")]
     printer.lines(answer)
     if follow:
         _follow(session, client, app_id, name, answer, search, printer)
@@ -122,8 +125,10 @@ def _growing(
     end = int(last.get("end") or 0)
     missing_since: float | None = None
     yield {"lines": []}
+    behind = False
     while True:
-        time.sleep(FOLLOW_SECONDS)
+        if not behind:
+            time.sleep(FOLLOW_SECONDS)
         try:
             answer = client.log_page(app_id, name, after=end, page_size=_PAGE, search=search, regex=search is not None)
         except NoEngineError:
@@ -141,6 +146,7 @@ def _growing(
             continue
         missing_since = None
         end = int(answer.get("end") or end)
+        behind = len(answer.get("lines") or []) >= _PAGE
         yield answer
 
 

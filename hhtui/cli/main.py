@@ -130,7 +130,7 @@ def run(arguments: list[str]) -> int:
             _abandon_stdout()
             return PIPE_CLOSED
         _abandon_stdout()
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{error.filename}: " if error.filename else "standard output: "
         return _failed(session.console, f"{where}{error.strerror or error}", 1)
     except Exception as error:
         if os.environ.get("HHTUI_DEBUG"):
@@ -140,9 +140,14 @@ def run(arguments: list[str]) -> int:
 
 
 def _usage(console: Console, error: click.UsageError) -> int:
-    message = error.format_message().rstrip(".")
     path = error.ctx.command_path if error.ctx else "hhtui"
-    message = message[:1].lower() + message[1:]
+    if isinstance(error, click.exceptions.NoArgsIsHelpError) and error.ctx is not None:
+        group = error.ctx.command
+        names = ", ".join(group.list_commands(error.ctx)) if isinstance(group, click.Group) else ""
+        message = f"{error.ctx.info_name} needs a command: {names}"
+    else:
+        message = error.format_message().rstrip(".").replace(". Did you mean", "; did you mean")
+        message = message[:1].lower() + message[1:]
     console.complain(f"{message}; see `{path} --help`")
     return 2
 

@@ -9,11 +9,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hhtui import __version__
 from hhtui.client import wire
 from hhtui.errors import HomeHelperError
 from hhtui.paths import socket_address
-from hhtui.text import sanitise
 
 TIMEOUT_SECONDS = 10.0
 FIRST_BACKOFF_SECONDS = 0.2
@@ -253,13 +251,3 @@ async def _close(writer: asyncio.StreamWriter | None) -> None:
     writer.close()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
-
-
-def skew(engine_version: object) -> str | None:
-    """One line if the engine is of another version than this client, else None."""
-    if not engine_version or str(engine_version) == __version__:
-        return None
-    return (
-        f"the engine runs hhtui {sanitise(str(engine_version), 40)}, this is {__version__}; "
-        "`hhtui engine reload` brings it up to date"
-    )

@@ -18,8 +18,8 @@ from hhtui.errors import (
     HomeHelperError,
     InvalidInputError,
     NoEngineError,
+    NotFoundError,
     UnknownAppError,
-    UsageError,
 )
 from hhtui.text import sanitise
 
@@ -27,7 +27,7 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_BODY_BYTES = 64 * 1024 * 1024
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _BY_SLUG: dict[str, type[HomeHelperError]] = {
-    error.slug: error for error in (InvalidInputError, UsageError, UnknownAppError, ConflictError)
+    error.slug: error for error in (InvalidInputError, UnknownAppError, NotFoundError, ConflictError)
 }
 
 
@@ -143,6 +143,16 @@ def silent(socket_path: Path, seconds: float | None = None) -> EngineSilentError
     waited = f" within {seconds:.0f} s" if seconds else ""
     return EngineSilentError(
         f"the engine at {socket_path} does not answer{waited}; look at its log (logs/homehelper/main.log) or restart it"
+    )
+
+
+def skew(engine_version: object) -> str | None:
+    """One line if the engine is of another version than this client, else None."""
+    if not engine_version or str(engine_version) == __version__:
+        return None
+    return (
+        f"the engine runs hhtui {sanitise(str(engine_version), 40)}, this is {__version__}; "
+        "`hhtui engine reload` brings it up to date"
     )
 
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-from hhtui.errors import InvalidInputError, UsageError
+from hhtui.errors import InvalidInputError
 from hhtui.model.log import LogQuery
 from hhtui.model.problems import first_problem
 
@@ -23,7 +23,6 @@ MAX_WAIT_SECONDS = 3600.0
 # ``?after=0``: whatever is kept.
 EVERYTHING_KEPT = "0"
 _MESSAGE_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}\Z")
-_LOG_NAME = re.compile(r"(?!\.)[^/\x00-\x1f]{1,200}\Z")
 _FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
 
 
@@ -35,13 +34,13 @@ async def json_object(request: Request) -> dict[str, Any]:
     try:
         document = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
     except UnicodeDecodeError as error:
-        raise UsageError(f"the body is not UTF-8 (byte {error.start})") from None
+        raise HTTPException(400, f"the body is not UTF-8 (byte {error.start})") from None
     except json.JSONDecodeError as error:
-        raise UsageError(f"the body is not valid JSON: {error.msg} (line {error.lineno})") from None
+        raise HTTPException(400, f"the body is not valid JSON: {error.msg} (line {error.lineno})") from None
     except ValueError as error:
-        raise UsageError(f"the body is not valid JSON: {error}") from None
+        raise HTTPException(400, f"the body is not valid JSON: {error}") from None
     except RecursionError:
-        raise UsageError("the body is not valid JSON: nested too deeply") from None
+        raise HTTPException(400, "the body is not valid JSON: nested too deeply") from None
     if not isinstance(document, dict):
         raise InvalidInputError("the body must be a JSON object")
     return document
@@ -60,9 +59,9 @@ async def _body(request: Request) -> bytes:
                 if len(data) > MAX_BODY_BYTES:
                     raise too_large
     except TimeoutError:
-        raise UsageError(f"the body did not arrive within {BODY_SECONDS:.0f} s") from None
+        raise HTTPException(400, f"the body did not arrive within {BODY_SECONDS:.0f} s") from None
     except ClientDisconnect:
-        raise UsageError("the client left before its body was there") from None
+        raise HTTPException(400, "the client left before its body was there") from None
     return bytes(data)
 
 
@@ -123,14 +122,6 @@ def channel_glob(request: Request) -> str:
     return text
 
 
-def log_name(request: Request) -> str:
-    """The log's name in the path; what could be another folder's file is none."""
-    name: str = request.path_params["name"]
-    if not _LOG_NAME.match(name):
-        raise InvalidInputError("no log has such a name", name=name[:200])
-    return name
-
-
 def log_query(request: Request) -> LogQuery:
     """The page, search and times asked for; times without a zone are UTC."""
     wanted: dict[str, Any] = {
@@ -138,7 +129,7 @@ def log_query(request: Request) -> LogQuery:
         for name in ("page", "page_size", "search", "since", "until", "after")
         if request.query_params.get(name)
     }
-    wanted["regex"] = flag(request, "regex")
+    wanted |= {name: flag(request, name) for name in ("regex", "partial")}
     try:
         query = LogQuery.model_validate(wanted)
     except ValidationError as error:

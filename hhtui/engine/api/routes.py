@@ -114,9 +114,9 @@ class _Api:
         return JSONDocument(await self._facade.log_files(request.path_params["app_id"]))
 
     async def _log_page(self, request: Request) -> Response:
-        name = requests.log_name(request)
         query = requests.log_query(request)
-        return JSONDocument(await self._facade.log_page(request.path_params["app_id"], name, query))
+        path = request.path_params
+        return JSONDocument(await self._facade.log_page(path["app_id"], path["name"], query))
 
     async def _metrics(self, _request: Request) -> Response:
         return JSONDocument(await self._facade.metrics())
