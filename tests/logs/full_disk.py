@@ -1,7 +1,6 @@
 """A disk that is full and gets room again: python full_disk.py tmpfs|limit FOLDER. Prints what happened as JSON.
 
-``tmpfs`` mounts a small file system in a mount namespace of its own; ``limit`` bounds the size of files instead, which
-refuses writes to everybody who is not root just as well.
+``tmpfs`` mounts a small file system (in a mount namespace that the caller made); ``limit`` bounds the size of files.
 """
 
 from __future__ import annotations

@@ -15,16 +15,34 @@ from hhtui.engine.logs.stream import BLOCK, LogStream, Part
 
 # Twelve kilobytes for each 100 MB of log that was looked at.
 _CACHED_FILES = 128
-_FINGERPRINT = 256
+_HEAD = 256
+_EDGE = 64
 
 
 @dataclass(slots=True)
 class _Cached:
-    """``blocks[i]``: newlines in the first i+1 whole blocks; ``tail``: (bytes, newlines) of what followed them."""
+    """``blocks[i]``: newlines in the first i+1 whole blocks; ``tail``: (modified, bytes), newlines of what follows.
+
+    ``head`` and ``edge``, the file's first bytes and those before the last block's end, tell a file that was rewritten.
+    """
 
     head: bytes
+    edge: bytes = b""
     blocks: array[int] = field(default_factory=lambda: array("Q"))
-    tail: tuple[int, int] = (0, 0)
+    tail: tuple[tuple[int, int], int] = ((0, 0), 0)
+
+    def fits(self, part: Part, head: bytes) -> bool:
+        """Whether these are the counts of what the file holds now."""
+        return head.startswith(self.head) and self._edge_of(part) == self.edge
+
+    def add(self, part: Part, newlines: int) -> None:
+        """One more whole block."""
+        self.blocks.append((self.blocks[-1] if self.blocks else 0) + newlines)
+        self.edge = self._edge_of(part)
+
+    def _edge_of(self, part: Part) -> bytes:
+        end = len(self.blocks) * BLOCK
+        return os.pread(part.fd, min(_EDGE, end), max(end - _EDGE, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +82,11 @@ class LineMap:
         if number >= self.lines:
             return self._stream.size
         index = bisect_left(self._newlines, number) - 1
+        if index + 1 < len(self._newlines) and self._newlines[index + 1] == number:
+            # The last newline of a file, mostly its last byte: then the file need not be counted for this.
+            boundary = self._stream.parts[index + 1].start
+            if self._stream.read(boundary - 1, 1) == b"\n":
+                return boundary
         part = self._stream.parts[index]
         wanted = number - self._newlines[index]
         counts = _counted(part)
@@ -107,15 +130,15 @@ def _newlines_of(part: Part) -> int:
 
 def _counted(part: Part) -> _Counts:
     """The counts of a part, from the cache as far as they go; what was appended since is counted now."""
-    # An inode is used again soon after a rotation: the base and the first bytes tell files apart.
+    # An inode is used again soon after a rotation: the base tells files apart, and for logs without one their bytes.
     key = (*part.identity, part.base)
-    head = os.pread(part.fd, _FINGERPRINT, 0)
-    now = os.fstat(part.fd).st_size
+    head = os.pread(part.fd, _HEAD, 0)
     whole, left = divmod(part.size, BLOCK)
+    state = (os.fstat(part.fd).st_mtime_ns, left)
     buffer = bytearray(BLOCK)
     with _lock:
         cached = _cache.get(key)
-        if cached is None or not head.startswith(cached.head) or len(cached.blocks) * BLOCK > now:
+        if cached is None or not cached.fits(part, head):
             cached = _cache[key] = _Cached(head)
         cached.head = head
         _cache.move_to_end(key)
@@ -124,13 +147,12 @@ def _counted(part: Part) -> _Counts:
         blocks = cached.blocks
         while len(blocks) < whole:
             read = os.preadv(part.fd, [buffer], len(blocks) * BLOCK)
-            blocks.append((blocks[-1] if blocks else 0) + buffer.count(b"\n", 0, read))
-            cached.tail = (0, 0)
-        if len(blocks) != whole or cached.tail[0] != left:
-            read = os.preadv(part.fd, [memoryview(buffer)[:left]], whole * BLOCK)
-            tail = (left, buffer.count(b"\n", 0, read))
-            if len(blocks) == whole:
-                cached.tail = tail
+            cached.add(part, buffer.count(b"\n", 0, read))
+        if len(blocks) == whole and cached.tail[0] == state:
+            tail = cached.tail[1]
         else:
-            tail = cached.tail
-    return _Counts(blocks, whole, (blocks[whole - 1] if whole else 0) + tail[1])
+            read = os.preadv(part.fd, [memoryview(buffer)[:left]], whole * BLOCK)
+            tail = buffer.count(b"\n", 0, read)
+            if len(blocks) == whole:
+                cached.tail = (state, tail)
+    return _Counts(blocks, whole, (blocks[whole - 1] if whole else 0) + tail)

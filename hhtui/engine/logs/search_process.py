@@ -7,6 +7,7 @@ interrupted by a thread: it would freeze the whole engine. A process can be kill
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import warnings
@@ -58,7 +59,9 @@ def find_expression(
     try:
         answer = json.loads(output)
     except ValueError:
-        raise InvalidInputError(f"the search for {pattern!r} needs too much memory") from None
+        raise InvalidInputError(
+            f"the search for {pattern!r} ended without an answer: it may need too much memory"
+        ) from None
     if "error" in answer:
         raise InvalidInputError(f"the search expression {pattern!r} is not valid: {answer['error']}")
     return answer["total"], answer["positions"]
@@ -86,7 +89,7 @@ def main() -> None:
     stream = LogStream([Part(fd, size) for fd, size in request["parts"]])
     try:
         matcher = expression(request["pattern"])
-    except (ValueError, OverflowError, RecursionError) as error:
+    except (re.error, ValueError, OverflowError, RecursionError) as error:
         answer: dict[str, object] = {"error": str(error) or type(error).__name__}
     else:
         spans = [(first, last) for first, last in request["spans"]]
