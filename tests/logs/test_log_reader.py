@@ -38,7 +38,7 @@ def wanted(line: tuple[int, int | None, bytes, bool]) -> tuple[int, object, str,
     return offset, stamp, data.decode("utf-8", "backslashreplace"), complete
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), files=SETS, base=st.integers(0, 50))
 def test_every_query_answers_what_counting_line_by_line_does(
     data: st.DataObject, files: list[list[Drain]], base: int, monkeypatch: pytest.MonkeyPatch

@@ -203,7 +203,8 @@ def _open_parts(folder: int, names: list[str]) -> list[Part] | None:
             identity = (status.st_dev, status.st_ino)
             parts.append(Part(descriptor, status.st_size, name != names[-1], identity))
             opened.append(name)
-        for name in opened:
+        # All of them: a kill in a rotation may have left an index beside another log's name.
+        for name in _indexed(folder, names[-1]) if opened else ():
             for flags in (os.O_RDWR, os.O_RDONLY):
                 with suppress(OSError):
                     indexes[name] = open_index(folder, index_name(name), flags)
@@ -222,6 +223,13 @@ def _open_parts(folder: int, names: list[str]) -> list[Part] | None:
         raise
     _attach_indexes(parts, opened, indexes)
     return parts
+
+
+def _indexed(folder: int, live: str) -> list[str]:
+    """The names of the set's files for which there is an index."""
+    suffix = index_name("")
+    entries = (entry.removesuffix(suffix) for entry in os.listdir(folder) if entry.endswith(suffix))
+    return [name for name in entries if name == live or name.startswith(live + ".")]
 
 
 def _unchanged(folder: int, live: str, opened: list[str], parts: list[Part]) -> bool:
