@@ -135,6 +135,8 @@ class ProcessEnd:
             return
         if app.launching.child is not None:
             await self.leader_gone.wait()
+        if (cgroup := app.cgroup()) is not None:
+            cgroup.remove()
         app.services.capture.drain(app.app_id)
         await self._port_freed()
         self._gone()
@@ -155,6 +157,7 @@ class ProcessEnd:
             stop_signal=signal.Signals[manifest.stop.signal],
             timeout=manifest.stop.timeout_seconds,
             leader_gone=gone,
+            cgroup=None if alone else self._app.cgroup(),
         )
 
     async def _port_freed(self) -> None:

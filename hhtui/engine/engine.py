@@ -34,6 +34,7 @@ from hhtui.engine.logs.engine_log import EngineLog
 from hhtui.engine.logs.limits import LogLimits
 from hhtui.engine.logs.reader import list_logs, read_page
 from hhtui.engine.on_demand_app import IdleClock
+from hhtui.engine.process.cgroup import Cgroups
 from hhtui.engine.process.tree import ProcessTable
 from hhtui.engine.registry import LoadedRegistry, Registry, load_registry
 from hhtui.engine.services import Services
@@ -190,6 +191,7 @@ class Engine:
             redis_access=self.redis.access_for,
             changed=self._app_changed,
             rescan=lambda: self.discovery.set_folders(self._apps_dirs()),
+            cgroups=Cgroups.find(),
             on_demand_runs=self._count_visitors,
             home_id=hashlib.sha256(os.fsencode(self.home.root.resolve())).hexdigest()[:12],
         )

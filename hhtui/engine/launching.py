@@ -186,6 +186,8 @@ class Launching:
         except HomeHelperError as error:
             app.fire(Trigger.SPAWN_FAILED, error.message)
             return
+        if (cgroup := app.cgroup()) is not None:
+            cgroup.add(self.child.pid)
         self.started = self._loop.time()
         self.manifest = app.found.manifest
         app.ending.leader_gone.clear()

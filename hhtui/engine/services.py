@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hhtui.engine.process.cgroup import Cgroups
 from hhtui.engine.process.tree import ProcessTable
 from hhtui.model.config import Config
 from hhtui.model.redis_access import RedisAccess
@@ -37,5 +38,6 @@ class Services:
     on_demand_runs: Callable[[], None]
     home_id: str
     url_host: str = "127.0.0.1"
+    cgroups: Cgroups | None = None
     table: ProcessTable = field(default_factory=ProcessTable)
     supervisors: dict[str, Supervisor] = field(default_factory=dict)

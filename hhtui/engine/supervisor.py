@@ -13,6 +13,7 @@ from hhtui.engine.ending import ProcessEnd
 from hhtui.engine.launching import Launching
 from hhtui.engine.lifecycle import Action, Trigger, advance
 from hhtui.engine.on_demand_app import OnDemandApp
+from hhtui.engine.process.cgroup import AppCgroup
 from hhtui.engine.process.child import adopt
 from hhtui.engine.process.exit_status import Ending
 from hhtui.engine.process.identity import age_seconds
@@ -312,6 +313,10 @@ class Supervisor:
             if not waiter.done():
                 waiter.set_result(None)
         self.services.changed(self.app_id)
+
+    def cgroup(self) -> AppCgroup | None:
+        """The app's group, where cgroups are delegated to the engine."""
+        return self.services.cgroups.app(self.app_id) if self.services.cgroups else None
 
     def claim_port(self) -> int:
         """The app's port, the same each time; ConflictError if there is none left."""

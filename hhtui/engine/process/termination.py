@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
 
+from hhtui.engine.process.cgroup import AppCgroup
 from hhtui.engine.process.identity import Stat
 from hhtui.engine.process.tree import ProcessTable, signal_all
 
@@ -23,12 +23,12 @@ async def terminate(
     stop_signal: int,
     timeout: float,
     leader_gone: asyncio.Event,
-    kill_now: Callable[[], None] | None = None,
+    cgroup: AppCgroup | None = None,
 ) -> list[Stat]:
     """End every process of the run that ``cookie`` names; the survivors, none if all is well.
 
     Each member gets ``stop_signal`` once, whenever it appears; after ``timeout`` seconds all that are left get
-    SIGKILL, again and again until two passes in a row find nobody. ``kill_now`` kills the app's cgroup, if it has one.
+    SIGKILL, again and again until two passes in a row find nobody. Who is in ``cgroup`` is a member, too.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
@@ -36,7 +36,7 @@ async def terminate(
     pause = _FIRST_LOOK
     empty_passes = 0
     while True:
-        members = (await table.snapshot()).members(cookie, root)
+        members = await _members(table, cookie, root, cgroup)
         if not members:
             empty_passes += 1
             if empty_passes == 2 or leader_gone.is_set():
@@ -50,7 +50,12 @@ async def terminate(
         asked |= {(member.pid, member.start_ticks) for member in fresh}
         await _pause(pause, deadline - loop.time(), leader_gone)
         pause = min(pause * 1.5, _LONGEST_LOOK)
-    return await _kill(table, cookie, root, kill_now)
+    return await _kill(table, cookie, root, cgroup)
+
+
+async def _members(table: ProcessTable, cookie: str, root: int | None, cgroup: AppCgroup | None) -> list[Stat]:
+    snapshot = await table.snapshot()
+    return snapshot.members(cookie, root, cgroup.pids() if cgroup else ())
 
 
 async def _pause(seconds: float, limit: float, leader_gone: asyncio.Event) -> None:
@@ -64,15 +69,15 @@ async def _pause(seconds: float, limit: float, leader_gone: asyncio.Event) -> No
         pass
 
 
-async def _kill(table: ProcessTable, cookie: str, root: int | None, kill_now: Callable[[], None] | None) -> list[Stat]:
+async def _kill(table: ProcessTable, cookie: str, root: int | None, cgroup: AppCgroup | None) -> list[Stat]:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + KILL_PATIENCE
     empty_passes = 0
     members: list[Stat] = []
     while loop.time() < deadline:
-        if kill_now is not None:
-            kill_now()
-        members = (await table.snapshot()).members(cookie, root)
+        if cgroup is not None:
+            cgroup.kill()
+        members = await _members(table, cookie, root, cgroup)
         if not members:
             empty_passes += 1
             if empty_passes == 2:

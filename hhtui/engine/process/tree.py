@@ -22,9 +22,10 @@ class Snapshot(NamedTuple):
     stats: dict[int, Stat]
     cookies: dict[int, str]
 
-    def members(self, cookie: str, root: int | None = None) -> list[Stat]:
-        """The processes of the app's run: those with its cookie, in the root's session, and their descendants."""
+    def members(self, cookie: str, root: int | None = None, also: Iterable[int] = ()) -> list[Stat]:
+        """The processes of the app's run: with its cookie, in the root's session, ``also`` these, and descendants."""
         found = {pid for pid, value in self.cookies.items() if value == cookie}
+        found |= {pid for pid in also if pid in self.stats}
         if root is not None and (root in found or root not in self.stats):
             # Only with our cookie, or with the root gone, is the session certainly ours.
             found |= {s.pid for s in self.stats.values() if s.session == root and self._is_ours(s.pid, cookie)}

@@ -1,0 +1,132 @@
+"""Delegated cgroup v2: where it is allowed, an app's processes cannot leave their group, and one write ends all."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+log = logging.getLogger("homehelper.cgroup")
+
+# What systemd marks a delegated unit's group with (systemd's CGROUP_DELEGATION).
+_DELEGATION_MARKS = ("user.delegate", "trusted.delegate")
+_PERIOD_US = 100_000
+
+
+class AppCgroup:
+    """One app's group; every method is a no-op where the kernel refuses."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def add(self, pid: int) -> None:
+        """Move a process, and all that it will fork, into the group."""
+        try:
+            self._folder.mkdir(exist_ok=True)
+            (self._folder / "cgroup.procs").write_text(str(pid))
+        except OSError as error:
+            log.warning("%s: cannot be used: %s", self._folder, error.strerror)
+
+    def pids(self) -> set[int]:
+        """Everybody in the group."""
+        try:
+            return {int(line) for line in (self._folder / "cgroup.procs").read_text().split()}
+        except (OSError, ValueError):
+            return set()
+
+    def kill(self) -> None:
+        """SIGKILL to everybody in it at once (cgroup.kill, Linux 5.14)."""
+        try:
+            (self._folder / "cgroup.kill").write_text("1")
+        except OSError:
+            pass
+
+    def remove(self) -> None:
+        """Remove the group once it is empty."""
+        try:
+            self._folder.rmdir()
+        except OSError:
+            pass
+
+    def limit(self, memory_mb: float | None, cpu_percent: float | None) -> list[str]:
+        """Set the limits; the names of those that the kernel's controllers cannot hold here."""
+        refused = []
+        memory = "max" if memory_mb is None else str(int(memory_mb * 1_048_576))
+        cpu = "max" if cpu_percent is None else str(int(cpu_percent / 100 * _PERIOD_US))
+        for wanted, name, value in (
+            (memory_mb, "memory.max", memory),
+            (cpu_percent, "cpu.max", f"{cpu} {_PERIOD_US}"),
+        ):
+            try:
+                self._folder.mkdir(exist_ok=True)
+                (self._folder / name).write_text(value)
+            except OSError:
+                if wanted is not None:
+                    refused.append(name.partition(".")[0])
+        return refused
+
+
+class Cgroups:
+    """The engine's delegated part of the tree: ``<unit>/app-<app_id>`` each."""
+
+    def __init__(self, base: Path, *, controllers: bool) -> None:
+        self._base = base
+        if controllers:
+            self._enable_controllers()
+
+    @classmethod
+    def find(cls, proc: Path = Path("/proc/self")) -> Cgroups | None:
+        """The group that was delegated to this process; None where none was: then cookies find an app's processes.
+
+        Controllers, and with them limits, need the engine in a subgroup of its own (systemd's DelegateSubgroup=): with
+        processes in the unit's own group, a restarted engine could not be placed there (cgroups(7), "no internal
+        processes").
+        """
+        own = _own_group(proc)
+        if own is None:
+            return None
+        if _is_delegated(own):
+            return cls(own, controllers=False)
+        if _is_delegated(own.parent):
+            return cls(own.parent, controllers=True)
+        return None
+
+    def app(self, app_id: str) -> AppCgroup:
+        """The group of one app."""
+        return AppCgroup(self._base / f"app-{app_id}")
+
+    def _enable_controllers(self) -> None:
+        for controller in ("memory", "cpu", "pids"):
+            try:
+                (self._base / "cgroup.subtree_control").write_text(f"+{controller}")
+            except OSError:
+                pass
+
+
+def _own_group(proc: Path) -> Path | None:
+    try:
+        groups = (proc / "cgroup").read_text().splitlines()
+        mounts = (proc / "mountinfo").read_text().splitlines()
+    except OSError:
+        return None
+    path = next((line[3:] for line in groups if line.startswith("0::/")), None)
+    if path is None or path == "/":
+        return None
+    for line in mounts:
+        fields, _, kind = line.partition(" - ")
+        if kind.split(" ", 1)[0] == "cgroup2":
+            root, point = fields.split(" ")[3:5]
+            inside = path.removeprefix(root if root != "/" else "")
+            folder = Path(point) / inside.lstrip("/")
+            return folder if folder.is_dir() else None
+    return None
+
+
+def _is_delegated(folder: Path) -> bool:
+    for name in _DELEGATION_MARKS:
+        try:
+            if os.getxattr(folder, name) == b"1":
+                return os.access(folder, os.W_OK) and os.access(folder / "cgroup.procs", os.W_OK)
+        except OSError:
+            continue
+    return False

@@ -1,0 +1,73 @@
+"""A full disk: apps wait on their pipe, the engine says so, and everything goes on by itself when there is room."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engine.engine_process import engine_process
+from tests.engine.homes import make_app, make_home
+from tests.engine.test_killed_engine import WRITER, numbers_in
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A tmpfs of 16 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)], check=False)
+    if mounted.returncode:
+        pytest.skip("only root may mount a small disk to fill")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Take the last byte of the disk that holds ``folder``."""
+    ballast = folder / "ballast"
+    with ballast.open("ab", buffering=0) as file:
+        for size in (1 << 20, 4096, 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(b"x" * size)
+    return ballast
+
+
+def test_five_seconds_of_full_disk_at_5000_lines_a_second_lose_no_line(small_disk: Path, tmp_path: Path) -> None:
+    home = make_home(small_disk / "home", logging={"max_bytes": 1_048_576, "max_files": 3})
+    script = tmp_path / "writer.py"
+    script.write_text(WRITER.format(rate=5000))
+    make_app(home, "writer", command=["python3", str(script)])
+    make_app(home, "quiet")
+    with engine_process(home) as engine:
+        engine.wait_status("writer", "discovered", "stopped")
+        engine.client.command("writer", "start", wait=20)
+        ballast = fill(small_disk)
+        full_since = time.monotonic()
+        problems: list[str] = []
+        while time.monotonic() - full_since < 5:
+            fill(small_disk)  # also what the engine frees of old archives
+            problems += engine.client.engine()["problems"]
+            time.sleep(0.1)
+        assert any("writer" in problem for problem in problems), problems
+        # Nothing else stands still meanwhile.
+        assert engine.client.command("quiet", "start", wait=20)["status"] == "running"
+        assert engine.client.command("quiet", "stop", wait=20)["status"] == "stopped"
+        ballast.unlink()
+        log = engine.home.app_logs("writer") / "app.log"
+        deadline = time.monotonic() + 20
+        while engine.client.engine()["problems"]:
+            assert time.monotonic() < deadline, engine.client.engine()["problems"]
+            time.sleep(0.1)
+        engine.client.command("writer", "stop", wait=20)
+        numbers = numbers_in(log)
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+        assert os.path.getsize(engine.home.apps_json) > 100
