@@ -17,7 +17,7 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import App
 from textual.binding import BindingType
-from textual.command import CommandPalette
+from textual.command import CommandPalette, Provider
 
 from hhtui.errors import HomeHelperError
 from hhtui.model.states import Verb
@@ -52,7 +52,7 @@ class HomeHelperApp(App[None], inherit_bindings=False):
 
     TITLE = "HomeHelper"
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.bindings(keymap.Place.EVERYWHERE)]
-    COMMANDS = {HomeCommands}
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {HomeCommands}
     COMMAND_PALETTE_BINDING = "ctrl+p"
     ENABLE_SELECT_AUTO_SCROLL = False
     NOTIFICATION_TIMEOUT = 6

@@ -21,7 +21,7 @@ class EngineThreadError(HomeHelperError):
 
 
 class InProcessEngine:
-    """``start`` blocks until the engine serves; ``close`` ends it, leaving apps running unless it was told otherwise."""
+    """``start`` blocks until the engine serves; ``close`` ends it and leaves apps running."""
 
     def __init__(self, home: Home) -> None:
         self._home = home

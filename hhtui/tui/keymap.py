@@ -47,7 +47,7 @@ KEYS: tuple[Key, ...] = (
     Key("app.palette", Place.EVERYWHERE, "colon,ctrl+p", "app.command_palette", "Command palette", "palette"),
     Key("app.quit", Place.EVERYWHERE, "q,ctrl+q", "app.quit_asking", "Quit; apps keep running unless you say otherwise",
         "quit", palette=True),
-    Key("app.interrupt", Place.EVERYWHERE, "ctrl+c", "app.interrupt", "Copy what is selected, else quit", priority=True),
+    Key("app.interrupt", Place.EVERYWHERE, "ctrl+c", "app.interrupt", "Copy the selection, else quit", priority=True),
     Key("app.theme", Place.EVERYWHERE, "f2", "app.next_theme", "Next theme", palette=True),
     Key("app.redraw", Place.EVERYWHERE, "ctrl+l", "app.redraw", "Draw the screen anew", palette=True),
     Key("app.suspend", Place.EVERYWHERE, "ctrl+z", "app.suspend_process", "Suspend; fg brings it back"),

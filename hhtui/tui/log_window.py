@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 from hhtui.tui.records import LogLine, LogPage
@@ -159,14 +158,10 @@ class LogWindow:
         for line in fresh:
             last = self.lines[-1] if self.lines else None
             if last is not None and line.offset <= last.offset:
-                # The last line had no newline yet and was answered again, longer.
-                if line.offset == last.offset and line.size != last.size:
+                # The last line had no newline yet; now it is whole.
+                if line.offset == last.offset and line != last:
                     self.lines[-1] = line
                     self.version += 1
-            elif last is not None and line.offset == last.offset + last.size and last.size:
-                # The rest of a line whose newline had not come yet.
-                self.lines[-1] = replace(last, text=last.text + line.text, size=last.size + line.size)
-                self.version += 1
             else:
                 self.lines.append(line)
                 added += 1

@@ -123,6 +123,7 @@ class HomeDriver(LinuxDriver):
     def __init__(self, app: App[Any], **options: Any) -> None:
         super().__init__(app, **options)
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._output = self._file.fileno() if self._file is not None else 2
 
     @property
     def _hh(self) -> HomeHelperApp:
@@ -130,9 +131,9 @@ class HomeDriver(LinuxDriver):
 
     def start_application_mode(self) -> None:
         """Take the terminal over."""
-        super().start_application_mode()
+        super().start_application_mode()  # type: ignore[no-untyped-call]
         first = self._writer_thread
-        writer = TerminalWriter(self._file.fileno(), self._hh.encoding, self._stalled, self._terminal_lost)
+        writer = TerminalWriter(self._output, self._hh.encoding, self._stalled, self._terminal_lost)
         writer.start()
         self._writer_thread = writer  # type: ignore[assignment]
         if first is not None:
@@ -198,11 +199,10 @@ class HomeDriver(LinuxDriver):
             except (termios.error, OSError):
                 pass
         try:
-            descriptor = self._file.fileno()
-            os.set_blocking(descriptor, False)
-            os.write(descriptor, RESTORE.encode())
-            os.set_blocking(descriptor, True)
-        except (OSError, ValueError):
+            os.set_blocking(self._output, False)
+            os.write(self._output, RESTORE.encode())
+            os.set_blocking(self._output, True)
+        except OSError:
             pass
 
 

@@ -89,7 +89,7 @@ def why(app: App, retry_in: float | None = None) -> str:
         case Status.WAITING:
             return "asleep; the first visit" + (f" to port {app.port}" if app.port else "") + " wakes it"
         case Status.DISCOVERED:
-            return reason or "new here: start it, or install it first with i"
+            return reason or "new here: s starts it (i only installs it)"
         case Status.INSTALLING:
             return sanitise(app.install_progress, 200) or reason or "preparing its environment"
         case Status.RUNNING:
@@ -125,7 +125,10 @@ def url_of(app: App, host: str) -> str | None:
 
 
 def host_for_urls(environ: Mapping[str, str], hostname: str) -> str:
-    """The name to reach this machine by: the address an SSH session came to (sshd(8): SSH_CONNECTION), else its name."""
+    """The name to reach this machine by: the address that the SSH session came to, else its own name.
+
+    SSH_CONNECTION is client address and port, server address and port: ssh(1).
+    """
     parts = environ.get("SSH_CONNECTION", "").split()
     if len(parts) == 4 and parts[2]:
         address = parts[2].removeprefix("::ffff:")

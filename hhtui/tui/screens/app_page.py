@@ -59,7 +59,7 @@ class AppPage(HomeScreen):
     def on_mount(self) -> None:
         """Show what is known."""
         self.set_class(self.app.size.width < 110, "-narrow")
-        self.query_one(KeyBar).show(Place.APP_PAGE, Place.APPS)
+        self.query_one(KeyBar).show(Place.APP_PAGE, Place.APPS, without=("app.open", "apps.mark"))
         self.load()
 
     def on_resize(self, event: events.Resize) -> None:

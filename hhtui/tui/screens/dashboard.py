@@ -15,7 +15,7 @@ from hhtui.tui.keymap import Place
 from hhtui.tui.messages import AppsChanged
 from hhtui.tui.records import BusMessage
 from hhtui.tui.screens.base import HomeScreen
-from hhtui.tui.widgets.apps_table import AppsTable
+from hhtui.tui.widgets.apps_table import SORTS, AppsTable
 from hhtui.tui.widgets.event_stream import EventStream
 from hhtui.tui.widgets.filter_input import FilterInput
 from hhtui.tui.widgets.gauges import Gauges
@@ -148,7 +148,12 @@ class Dashboard(HomeScreen):
 
     def apps_changed(self, change: AppsChanged) -> None:
         super().apps_changed(change)
-        self.apps.load() if change.came_or_went or self.apps.filter or self.apps.sorting != "name" else self.apps.sync()
+        if change.came_or_went or self.apps.filter or self.apps.sorting != SORTS[0]:
+            self.apps.load()
+        else:
+            self.apps.sync()
+        if self.log_view.app_id in change.changed:
+            self.log_view.app_changed()
 
     def metrics_changed(self) -> None:
         self.query_one(Gauges).load()

@@ -44,7 +44,9 @@ class HelpScreen(HomeScreen):
         if width < 120:
             lines = [line for section in sections for line in section]
         else:
-            total, left, right = sum(map(len, sections)), [], []
+            total = sum(map(len, sections))
+            left: list[list[Piece]] = []
+            right: list[list[Piece]] = []
             for section in sections:
                 (left if len(left) + len(section) // 2 <= total / 2 else right).extend(section)
             half = width // 2

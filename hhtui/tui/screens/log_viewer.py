@@ -33,7 +33,7 @@ class LogViewer(HomeScreen):
 
     def on_mount(self) -> None:
         """Say which keys work here."""
-        self.query_one(KeyBar).show(Place.VIEWER, Place.LOG)
+        self.query_one(KeyBar).show(Place.VIEWER, Place.LOG, without=("log.open",))
 
     def ticked(self) -> None:
         super().ticked()

@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual.binding import BindingType
 
 from hhtui.model.states import Health, Status
@@ -17,6 +18,7 @@ from hhtui.tui.widgets.line_view import LineView
 
 _OWN_KEYS = ("app.open", "apps.mark", "apps.mark_all", "apps.sort")
 SORTS = ("name", "state", "cpu", "memory")
+_LIVE = frozenset({Status.RUNNING, Status.STARTING, Status.STOPPING})
 _ORDER = (
     Status.FAILED,
     Status.INVALID,
@@ -42,14 +44,15 @@ class Column:
 
 
 _COLUMNS = (
-    Column("STATE", 13, 0),
-    Column("HEALTH", 9, 74),
-    Column("PORT", 6, 46, True),
-    Column("CPU%", 6, 54, True),
-    Column("MEM", 8, 54, True),
-    Column("UP", 9, 62, True),
-    Column("RST", 4, 100, True),
+    Column("STATE", 12, 0),
+    Column("PORT", 5, 46, True),
+    Column("CPU%", 5, 54, True),
+    Column("MEM", 6, 54, True),
+    Column("UP", 7, 62),
+    Column("RST", 3, 96, True),
 )
+# Columns that say something only while a process lives; for other apps the reason takes their place.
+_OF_PROCESS = frozenset({"CPU%", "MEM", "UP", "RST"})
 
 
 class AppsTable(LineView):
@@ -127,15 +130,17 @@ class AppsTable(LineView):
         return len(self.ids)
 
     def header_key(self) -> Hashable:
-        return self.sorting
+        return (bool(self.ids), self._name_width(self.content_size.width, self._columns(self.content_size.width)))
 
     def draw_header(self, row: int, width: int) -> list[Piece]:
+        if not self.ids:
+            return []
         columns = self._columns(width)
         name = self._name_width(width, columns)
         parts = ["  ", fit("NAME", name), " "]
         parts += [fit(column.title, column.width, right=column.right) + " " for column in columns]
         if width - sum(map(len, parts)) >= 6:
-            parts.append("WHY")
+            parts.append("HEALTH")
         return [("".join(parts), self.looks.dim)]
 
     def key(self, index: int) -> Hashable:
@@ -173,24 +178,36 @@ class AppsTable(LineView):
             (glyphs.mark + " " if marked else "  ", looks.accent),
             (fit(glyphs.keep(words.name_of(app)), name_width, ellipsis=glyphs.ellipsis) + " ", name_look),
         ]
-        live = app.status in (Status.RUNNING, Status.STARTING, Status.STOPPING)
+        live = app.status in _LIVE
         cells = {
             "STATE": (f"{glyphs.status[app.status]} {app.status.value}", look),
-            "HEALTH": (_health(app, glyphs.health[app.health]), looks.named(words.LOOK_OF_HEALTH[app.health])),
             "PORT": (str(app.port or ""), looks.text if live else looks.dim),
-            "CPU%": (_percent(usage.cpu_percent) if live else "", looks.text),
-            "MEM": (_megabytes(usage.memory_mb) if live else "", looks.text),
+            "CPU%": (_percent(usage.cpu_percent), looks.text),
+            "MEM": (_megabytes(usage.memory_mb), looks.text),
             "UP": (words.uptime(app, self.hh.now()), looks.text),
-            "RST": (str(app.restarts or ""), looks.warning if app.restarts else looks.dim),
+            "RST": (str(app.restarts or ""), looks.warning),
         }
+        used = 3 + name_width
         for column in columns:
-            text, style = cells[column.title]
-            pieces.append((fit(text, column.width, right=column.right) + " ", style))
-        left = width - 2 - name_width - 1 - sum(column.width + 1 for column in columns)
-        if left >= 6:
-            said = glyphs.keep(words.why(app, self.hh.link.retry_in(app.app_id)))
-            why = looks.named("warning" if words.needs_attention(app) else "dim")
-            pieces.append((fit(said, left, ellipsis=glyphs.ellipsis), why))
+            if live or column.title not in _OF_PROCESS:
+                text, style = cells[column.title]
+                pieces.append((fit(text, column.width, right=column.right) + " ", style))
+                used += column.width + 1
+        if (left := width - used) >= 6:
+            pieces += self._reason(app, left)
+        return pieces
+
+    def _reason(self, app: App, width: int) -> list[Piece]:
+        looks, glyphs = self.looks, self.glyphs
+        pieces: list[Piece] = []
+        if app.status is Status.RUNNING and app.health is not Health.UNKNOWN:
+            look = looks.named(words.LOOK_OF_HEALTH[app.health])
+            pieces.append((f"{glyphs.health[app.health]} {app.health.value} ", look))
+            width -= len(app.health.value) + 3
+        said = glyphs.keep(words.why(app, self.hh.link.retry_in(app.app_id)))
+        look = looks.named("warning" if words.needs_attention(app) else "dim")
+        if width >= 3:
+            pieces.append((fit(said, width, ellipsis=glyphs.ellipsis), look))
         return pieces
 
     @staticmethod
@@ -198,9 +215,9 @@ class AppsTable(LineView):
         return [column for column in _COLUMNS if width >= column.needs]
 
     def _name_width(self, width: int, columns: list[Column]) -> int:
+        longest = max((cell_len(words.name_of(app)) for app in self.hh.link.snapshot.apps.values()), default=8)
         left = width - 3 - sum(column.width + 1 for column in columns)
-        longest = max((len(words.name_of(app)) for app in self.hh.link.snapshot.apps.values()), default=8)
-        return max(min(left if left < 28 else max(16, left // 3), max(longest, 10)), 6)
+        return max(min(longest, max(left // 2, 14), 32, left), 6)
 
     def empty_key(self) -> Hashable:
         return (self.filter, self.hh.link.snapshot.connection, self.hh.link.snapshot.apps_known)
@@ -265,13 +282,6 @@ def _searchable(app: App) -> str:
     return f"{app.app_id} {app.name} {app.status.value} {app.type} {app.health.value}".casefold()
 
 
-def _health(app: App, glyph: str) -> str:
-    health = app.health
-    if health is Health.UNKNOWN:
-        return ""
-    return f"{glyph} {health.value}"
-
-
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.0f}" if value >= 10 else f"{value:.1f}"
 
@@ -279,7 +289,7 @@ def _percent(value: float | None) -> str:
 def _megabytes(value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value / 1024:.1f} G" if value >= 1000 else f"{value:.0f} M"
+    return f"{value / 1024:.1f}G" if value >= 1000 else f"{value:.0f}M"
 
 
 def _wrapped(text: str, width: int) -> list[str]:

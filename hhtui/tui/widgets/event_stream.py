@@ -49,6 +49,7 @@ class EventStream(LineView):
 
     def on_mount(self) -> None:
         """What arrived before is shown too."""
+        self._title()
         self.add(self.hh.link.recent)
 
     def add(self, messages: Iterable[BusMessage]) -> None:
@@ -127,12 +128,14 @@ class EventStream(LineView):
             pieces.append((keep(words.foreign_words(message)), looks.text))
             return pieces
         look = looks.named(words.event_look(event))
-        room = 18 if width >= 70 else 12
+        source = keep(sanitise(event.source, 64))
+        kind = keep(sanitise(event.type, 40)).removeprefix("app_").replace("_", " ")
+        if width >= 90:
+            source = fit(source, 18, ellipsis=self.glyphs.ellipsis)
+            kind = fit(kind, 13, ellipsis=self.glyphs.ellipsis)
         if self.only is None:
-            source = keep(sanitise(event.source, 64))
-            pieces.append((fit(source, room, ellipsis=self.glyphs.ellipsis) + " ", looks.info))
-        kind = event.type.removeprefix("app_").replace("_", " ")
-        pieces.append((fit(kind, 13, ellipsis=self.glyphs.ellipsis) + " ", look))
+            pieces.append((source + " ", looks.info))
+        pieces.append((kind + " ", look))
         pieces.append((keep(words.event_words(event)), looks.text))
         return pieces
 

@@ -11,7 +11,7 @@ from hhtui.tui.themes import Looks
 from hhtui.tui.widgets.line_view import LineView
 from hhtui.tui.words import age
 
-_LABEL = 6
+_LABEL = 8
 _THROTTLE_WORDS = {
     "under_voltage": "under-voltage: use a stronger power supply",
     "frequency_capped": "frequency capped",
@@ -97,7 +97,7 @@ class Gauges(LineView):
         full = round(bar * min(max(percent or 0, 0), 100) / 100)
         style = looks.named(look or level(percent))
         pieces: list[Piece] = [
-            (fit(label, _LABEL), looks.dim),
+            (fit(" " + label, _LABEL), looks.dim),
             (glyphs.bar_full * full, style),
             (glyphs.bar_empty * (bar - full), looks.dim),
             (f" {shown:>4}", style),
@@ -116,7 +116,7 @@ class Gauges(LineView):
         cores = machine.cores
         if len(cores) < 2:
             return []
-        pieces: list[Piece] = [(fit("cores", _LABEL), self.looks.dim)]
+        pieces: list[Piece] = [(fit(" cores", _LABEL), self.looks.dim)]
         wide = (width - _LABEL) // len(cores) >= 7
         ramp = self.glyphs.ramp
         for core in cores:
@@ -146,7 +146,7 @@ class Gauges(LineView):
         unit = f"{self.glyphs.degree}C"
         lines: list[list[Piece]] = []
         if celsius is None:
-            lines.append([(fit("Temp", _LABEL), looks.dim), ("no sensor", looks.dim)])
+            lines.append([(fit(" Temp", _LABEL), looks.dim), ("no sensor", looks.dim)])
         else:
             look = "bad" if celsius >= 80 else "warning" if celsius >= 70 else "good"
             pieces = self._bar("Temp", (celsius - 30) / 60 * 100, "", width, look)
@@ -166,14 +166,14 @@ class Gauges(LineView):
         looks, glyphs = self.looks, self.glyphs
         down, up = _rate(machine.received), _rate(machine.sent)
         return [
-            (fit("Net", _LABEL), looks.dim),
+            (fit(" Net", _LABEL), looks.dim),
             (f"{glyphs.down} {down:<12}", looks.text),
             (f"{glyphs.up} {up}", looks.text),
         ]
 
     def _load(self, machine: Machine) -> list[Piece]:
         figures = [f"{value:.2f}" for value in machine.load]
-        pieces: list[Piece] = [(fit("Load", _LABEL), self.looks.dim), (" ".join(figures), self.looks.text)]
+        pieces: list[Piece] = [(fit(" Load", _LABEL), self.looks.dim), (" ".join(figures), self.looks.text)]
         if machine.uptime_seconds is not None:
             pieces += [("  up ", self.looks.dim), (age(machine.uptime_seconds), self.looks.text)]
         return pieces
@@ -188,7 +188,7 @@ class Gauges(LineView):
             None if value is None else round(min(max((value - low) / (high - low), 0), 1) * rows * steps)
             for value in points
         ]
-        title = f"{label} {low:.0f}-{high:.0f}{unit}, last {age(len(values) * self.hh.link.sample_seconds)}"
+        title = f" {label} {low:.0f}-{high:.0f}{unit}, last {age(len(values) * self.hh.link.sample_seconds)}"
         lines: list[list[Piece]] = [[(fit(title, width), looks.dim)]]
         for row in range(rows - 1, -1, -1):
             lines.append([("".join(_cell(level, row, ramp) for level in levels).rjust(width), looks.info)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 
 from textual import events
 
@@ -21,11 +21,12 @@ class KeyBar(LineView, can_focus=False):
         self._keys: list[Key] = []
         self._spans: list[tuple[int, int, Key]] = []
 
-    def show(self, *places: Place) -> None:
-        """List the keys of these places, in this order, and those that work everywhere."""
+    def show(self, *places: Place, without: Collection[str] = ()) -> None:
+        """List the keys of these places, in this order, and those that work everywhere; not those of these ids."""
         if places != self._places:
             self._places = places
-            self._keys = list(_of((*places, Place.EVERYWHERE), self.hh.read_only))
+            keys = _of((*places, Place.EVERYWHERE), self.hh.read_only)
+            self._keys = [key for key in keys if key.id not in without]
             self.sync()
 
     def count(self) -> int:

@@ -15,6 +15,20 @@ from hhtui.tui.widgets.gauges import summary
 from hhtui.tui.widgets.line_view import LineView
 from hhtui.tui.words import LOOK_OF_STATUS, age
 
+# Every state, the ones worth a look first.
+_ORDER = (
+    Status.RUNNING,
+    Status.FAILED,
+    Status.INVALID,
+    Status.BACKOFF,
+    Status.INSTALLING,
+    Status.STARTING,
+    Status.STOPPING,
+    Status.WAITING,
+    Status.STOPPED,
+    Status.DISCOVERED,
+)
+
 
 class StatusLine(LineView, can_focus=False):
     """One line, one more for each problem (three at most), and one for the machine where its panel is not shown."""
@@ -103,10 +117,9 @@ class StatusLine(LineView, can_focus=False):
         if not counts:
             return []
         pieces: list[Piece] = [(f" {glyphs.dot} ", looks.dim)]
-        order = (Status.RUNNING, Status.FAILED, Status.INVALID, Status.BACKOFF, Status.WAITING, Status.STOPPED)
-        for status in order:
+        for status in _ORDER:
             if counts[status]:
-                word = f" {status.value}" if width >= 120 or status in (Status.FAILED, Status.INVALID) else ""
+                word = f" {status.value}" if width >= 110 else ""
                 pieces.append((f"{glyphs.status[status]}{counts[status]}{word} ", looks.named(LOOK_OF_STATUS[status])))
         last, style = pieces[-1]
         pieces[-1] = (last.rstrip(), style)
