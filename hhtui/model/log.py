@@ -28,7 +28,7 @@ class LogQuery(BaseModel):
 
     ``after`` (a ``LogPage.end``) asks for what was written since, for following: the oldest ``page_size`` such lines,
     complete ones only; with ``partial`` also a last one without a newline, as an app that is gone may leave it.
-    Times are compared to the millisecond, both ends included; a line without a known time is in no such span.
+    Times are compared to the millisecond, both ends included; a line whose time is not known is in no such span.
     """
 
     page: int = Field(1, ge=1)

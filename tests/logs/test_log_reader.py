@@ -6,6 +6,7 @@ import os
 import tempfile
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -277,6 +278,26 @@ def test_times_are_found_although_the_clock_jumped(logs: Path) -> None:
     assert [line.text for line in page.lines] == ["before", "after"]
     page = read_page(logs, "a", "app", LogQuery(since=moment(now + 10 * second)))
     assert [line.text for line in page.lines] == ["jumped"]
+
+
+def test_logs_that_carry_the_time_in_the_line_are_read_by_it(logs: Path) -> None:
+    (logs / "access.log").write_text(
+        "2026-11-24T11:20:01.123Z 10.0.0.7 woke\n2026-11-24T11:25:00Z 10.0.0.8 joined\n  continued\nno time at all\n"
+        "2026-13-99T11:25:00Z is no time\n2026-11-24T12:00:00+01:00 10.0.0.9 left\n"
+    )
+    lines = read_page(logs, "a", "access", LogQuery()).lines
+    assert [line.time.isoformat() if line.time else None for line in lines] == [
+        "2026-11-24T11:20:01.123000+00:00",
+        "2026-11-24T11:25:00+00:00",
+        None,
+        None,
+        None,
+        "2026-11-24T11:00:00+00:00",
+    ]
+    late = read_page(logs, "a", "access", LogQuery(since=datetime(2026, 11, 24, 11, 21, tzinfo=UTC)))
+    assert [line.text for line in late.lines] == [line.text for line in lines[1:5]]
+    until = read_page(logs, "a", "access", LogQuery(until=datetime(2026, 11, 24, 11, 20, 1, 123999, tzinfo=UTC)))
+    assert [line.text for line in until.lines] == [lines[0].text, lines[5].text]
 
 
 @pytest.mark.parametrize("name", ["../secret", "", ".hidden", "a/b", "nothing", "app\n", "x" * 300])

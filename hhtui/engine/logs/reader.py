@@ -16,7 +16,7 @@ from hhtui.engine.logs.rotation import LOG_FILE
 from hhtui.engine.logs.scan import Span, find, literal
 from hhtui.engine.logs.search_process import chosen, find_expression
 from hhtui.engine.logs.stream import LogStream, RawLine, read_line, read_lines
-from hhtui.engine.logs.times import LineTimes, spans_between
+from hhtui.engine.logs.times import LineTimes, spans_between, written_spans, written_time
 from hhtui.errors import NotFoundError
 from hhtui.model.log import LogFile, LogLine, LogPage, LogQuery
 from hhtui.text import sanitise
@@ -25,6 +25,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}\Z")
 # Text of one page; lines beyond it are cut short, so that a page of huge lines is still an answer.
 _PAGE_BYTES = 4 * 1024 * 1024
 _SHORT = 256
+# These have an index; in all others a line's time is the one that it begins with, if it does.
+_CAPTURED = ("app", "error")
 _FIRST = ("app", "error", "access", "setup", "main")
 
 
@@ -87,7 +89,8 @@ def _page(stream: LogStream, app_id: str, name: str, query: LogQuery) -> LogPage
     following = query.after is not None
     begin = stream.position(query.after) if query.after is not None else 0
     end = complete if following and not query.partial else stream.size
-    spans = _line_spans(stream, lines, (begin, end), query)
+    captured = name in _CAPTURED
+    spans = _line_spans(stream, lines, (begin, end), query, captured)
     size = query.page_size
     page = (0, size) if following else ((query.page - 1) * size, size)
     if not query.search:
@@ -102,7 +105,7 @@ def _page(stream: LogStream, app_id: str, name: str, query: LogQuery) -> LogPage
                 stream, places, literal(query.search), lambda total: chosen(page, not following, total)
             )
         found = (read_line(stream, position) for position in positions)
-    texts = list(_texts(stream, found))
+    texts = list(_texts(stream, found, captured))
     follow_from = stream.absolute(min(end, complete)) if stream.size else stream.absolute(0)
     if following and total > size:
         follow_from = texts[-1].offset + texts[-1].size + 1
@@ -119,13 +122,13 @@ def _page(stream: LogStream, app_id: str, name: str, query: LogQuery) -> LogPage
     )
 
 
-def _line_spans(stream: LogStream, lines: LineMap, bounds: Span, query: LogQuery) -> list[Span]:
+def _line_spans(stream: LogStream, lines: LineMap, bounds: Span, query: LogQuery, captured: bool) -> list[Span]:
     """The selected lines as spans of line numbers: those that start within the bounds and the times."""
     spans = [bounds]
     if query.since or query.until:
+        between = spans_between if captured else written_spans
         spans = [
-            (max(first, bounds[0]), min(last, bounds[1]))
-            for first, last in spans_between(stream, query.since, query.until)
+            (max(first, bounds[0]), min(last, bounds[1])) for first, last in between(stream, query.since, query.until)
         ]
     numbers = ((lines.lines_before(first), lines.lines_before(last)) for first, last in spans if first < last)
     return [(first, last) for first, last in numbers if first < last]
@@ -143,7 +146,7 @@ def _numbered(stream: LogStream, lines: LineMap, spans: list[Span], wanted: Span
             yield from islice(read_lines(stream, start, stream.size), high - low)
 
 
-def _texts(stream: LogStream, found: Iterable[RawLine]) -> Iterator[LogLine]:
+def _texts(stream: LogStream, found: Iterable[RawLine], captured: bool) -> Iterator[LogLine]:
     times = LineTimes(stream)
     budget = _PAGE_BYTES
     for line in found:
@@ -151,7 +154,7 @@ def _texts(stream: LogStream, found: Iterable[RawLine]) -> Iterator[LogLine]:
         budget -= len(data)
         yield LogLine(
             offset=stream.absolute(line.position),
-            time=times.at(line.position),
+            time=times.at(line.position) if captured else written_time(line.data),
             text=data.removesuffix(b"\r").decode("utf-8", "backslashreplace"),
             size=line.size,
             cut=len(data) < line.size,

@@ -1,16 +1,19 @@
-"""Joining a log's lines with the times in its indexes."""
+"""Joining a log's lines with the times in its indexes; logs that nobody captures carry the time in the line."""
 
 from __future__ import annotations
 
 import os
+import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from hhtui.engine.logs.index import HEADER, RECORD, read_record, record_count
-from hhtui.engine.logs.stream import LogStream, Part
+from hhtui.engine.logs.stream import LogStream, Part, read_lines
 
 _WINDOW = 512
+# "2026-11-24T11:20:01.123Z" and logging's asctime "2026-11-24 11:20:01,123", which is local time.
+_LEADING = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{3}(?:\d{3})?)?(?:Z|[+-]\d\d:\d\d)?(?![\w.,:])")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -93,6 +96,30 @@ def spans_between(stream: LogStream, since: datetime | None, until: datetime | N
                 begin = None
         if begin is not None:
             _add(spans, part.start + begin, part.start + part.size)
+    return spans
+
+
+def written_time(line: bytes) -> datetime | None:
+    """The time that a line begins with, in UTC; local time if it names no zone."""
+    match = _LEADING.match(line)
+    try:
+        return datetime.fromisoformat(match.group().decode("ascii")).astimezone(UTC) if match else None
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def written_spans(stream: LogStream, since: datetime | None, until: datetime | None) -> list[tuple[int, int]]:
+    """As ``spans_between``, by the times that the lines begin with; one without belongs to the line before it."""
+    low = _milliseconds(since) if since else 0
+    high = _milliseconds(until) if until else 2**64
+    spans: list[tuple[int, int]] = []
+    inside = False
+    for line in read_lines(stream, 0, stream.size):
+        moment = written_time(line.data)
+        if moment is not None:
+            inside = low <= _milliseconds(moment) <= high
+        if inside:
+            _add(spans, line.position, min(line.position + line.size + 1, stream.size))
     return spans
 
 
