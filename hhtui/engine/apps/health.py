@@ -176,7 +176,7 @@ def _said(body: bytes) -> HealthReport:
     known = health if isinstance(health, str) and health in ("good", "warning", "error") else "good"
     return HealthReport(
         health=Health(known),
-        message=sanitise(message, MAX_MESSAGE) if isinstance(message, str) else "",
+        message=_short(message) if isinstance(message, str) else "",
         extra_info=_kept(said.get("extra_info")),
     )
 
@@ -193,4 +193,9 @@ def _kept(extra: Any) -> Any:
 
 
 def _failed(reason: str) -> HealthReport:
-    return HealthReport(health=Health.ERROR, message=sanitise(reason, MAX_MESSAGE))
+    return HealthReport(health=Health.ERROR, message=_short(reason))
+
+
+def _short(text: str) -> str:
+    # Cut twice: what makes a character harmless can make it longer.
+    return sanitise(text, MAX_MESSAGE)[:MAX_MESSAGE]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import os
 import platform
@@ -165,9 +166,13 @@ class Installer:
             await run_step(name, argv, cwd=app.path, environ=environ, limit=limit, line=tell)
 
         if uv is not None:
-            # Commands of the app's own may call pip; only then is it worth its place.
-            seed = ["--seed"] if plan.commands else []
+            # Commands of the app's own may call pip; only then is it worth its place. Python's copy needs no network.
+            wants_pip = any("pip" in command for _, command in plan.commands)
+            bundled = importlib.util.find_spec("ensurepip") is not None
+            seed = ["--seed"] if wants_pip and not bundled else []
             await step("uv", [uv, "venv", "--quiet", "--no-project", "--python", python, *seed, str(building)])
+            if wants_pip and bundled:
+                await step("ensurepip", [own, "-m", "ensurepip", "--default-pip"])
             install = [uv, "pip", "install", "--python", own]
         else:
             await step("venv", [python, "-m", "venv", str(building)])
