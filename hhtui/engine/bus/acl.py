@@ -42,17 +42,18 @@ def app_rules(app_id: str, redis_keys: Sequence[str], password: str) -> list[str
 
     It may read and write ``<app_id>:*`` and the patterns of ``redis_keys``, read ``homehelper:*``, subscribe to
     ``homehelper:*`` and its own channels, and publish on ``homehelper:events:*``, ``homehelper:apps:<app_id>`` and its
-    own. A pattern that could match the engine's keys is granted for reading only.
+    own. A pattern that could match the engine's keys is granted for reading only, even to an app named ``homehelper``.
     """
-    keys = [f"~{app_id}:*", f"%R~{_PREFIX}*"]
-    for pattern in redis_keys:
+    own = f"{app_id}:*"
+    keys = [f"%R~{_PREFIX}*"]
+    for pattern in (own, *redis_keys):
         if _SAFE_PATTERN.match(pattern):
             rule = f"%R~{pattern}" if _could_match_engine(pattern) else f"~{pattern}"
             if rule not in keys:
                 keys.append(rule)
-    own = f"{app_id}:*"
-    channels = [f"&{pattern}" for pattern in (*_WATCHED, f"homehelper:apps:{app_id}*", own)]
-    publish = f"(-@all +publish resetchannels &homehelper:events:* &homehelper:apps:{app_id} &{own})"
+    channels = list(dict.fromkeys(f"&{pattern}" for pattern in (*_WATCHED, f"homehelper:apps:{app_id}*", own)))
+    publish = f"(-@all +publish resetchannels &homehelper:events:* &homehelper:apps:{app_id}"
+    publish += ")" if _could_match_engine(own) else f" &{own})"
     return ["reset", "on", f"#{_hash(password)}", *keys, *channels, *_COMMANDS.split(), publish]
 
 

@@ -75,8 +75,8 @@ class Bridge:
             self._hurry.clear()
             try:
                 await self._carry(connect, describe)
-            except* (LinkError, ProtocolError) as group:
-                self.error = _first(group)
+            except* Exception as group:
+                self.error = self._reason(group)
             if self.connected:
                 self.connected = False
                 self.latency_ms = None
@@ -247,6 +247,17 @@ class Bridge:
         self._old_echoes = self._echoes
         self._echoes = {}
 
+    def _reason(self, group: ExceptionGroup[Exception]) -> str:
+        error: Exception = group
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        if isinstance(error, LinkError):
+            return error.message
+        if isinstance(error, ProtocolError):
+            return sanitise(f"the server's answer makes no sense: {error}", 240)
+        self._log.error("The Redis bridge failed and starts over", exc_info=error)
+        return f"the bridge failed ({type(error).__name__})"
+
     def _heard(self, message: Message) -> None:
         if message.event is not None:
             self.outbox.add(message)
@@ -258,13 +269,6 @@ class Bridge:
 
 def _numbered_by_server(command: Command) -> Command:
     return (*command[:5], "*", *command[6:])
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> str:
-    error = group.exceptions[0]
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error.message if isinstance(error, LinkError) else str(error)
 
 
 def _version(info: object) -> str | None:

@@ -28,10 +28,7 @@ class Outbox:
         """Queue an own event; the oldest one goes when there is no room."""
         event = message.event
         if event is not None and event.event_type is EventType.METRICS:
-            if self._metrics is not None and self._metrics in self._waiting:
-                self._waiting.remove(self._metrics)
-                self.dropped += 1
-            self._metrics = message
+            self._forget_older_metrics(message)
         self._waiting.append(message)
         if len(self) > self._capacity and self._waiting:
             self._waiting.popleft()
@@ -56,3 +53,11 @@ class Outbox:
         while len(self._waiting) > self._capacity:
             self._waiting.popleft()
             self.dropped += 1
+
+    def _forget_older_metrics(self, newest: Message) -> None:
+        older, self._metrics = self._metrics, newest
+        for position, message in enumerate(self._waiting):
+            if message is older:
+                del self._waiting[position]
+                self.dropped += 1
+                return

