@@ -61,7 +61,8 @@ class _Snapshot(Collector):
         )
         for app in self._apps:
             runtime = app.runtime_info
-            info.add_metric([app.app_id, app.name, app.type.value if app.type else "", app.version], 1)
+            kind = app.type.value if app.type else ""
+            info.add_metric([app.app_id, _label(app.name), kind, _label(app.version)], 1)
             up.add_metric([app.app_id], app.status is Status.RUNNING)
             for possible in Status:
                 status.add_metric([app.app_id, possible.value], app.status is possible)
@@ -120,6 +121,11 @@ def _disks(hardware: Hardware) -> Iterator[Metric]:
         if disk.free_gb is not None:
             free.add_metric([disk.mount], disk.free_gb * _GIB)
     yield from (size, free)
+
+
+def _label(text: str) -> str:
+    """An app's own words as a label's value: the library escapes them but cannot encode lone surrogates."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _gauge(name: str, words: str, value: float) -> Metric:

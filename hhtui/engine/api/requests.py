@@ -18,6 +18,7 @@ from hhtui.model.log import LogQuery
 from hhtui.model.problems import first_problem
 
 MAX_BODY_BYTES = 1024 * 1024
+_MAX_SWALLOWED_BYTES = 16 * 1024 * 1024
 BODY_SECONDS = 10.0
 MAX_WAIT_SECONDS = 3600.0
 # ``?after=0``: whatever is kept.
@@ -47,21 +48,23 @@ async def json_object(request: Request) -> dict[str, Any]:
 
 
 async def _body(request: Request) -> bytes:
-    too_large = HTTPException(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and (len(declared) > 18 or int(declared) > MAX_BODY_BYTES):
-        raise too_large
     data = bytearray()
+    size = 0
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
-                data += chunk
-                if len(data) > MAX_BODY_BYTES:
-                    raise too_large
+                size += len(chunk)
+                if size <= MAX_BODY_BYTES:
+                    data += chunk
+                # A client that is still sending when the connection closes may never see the answer.
+                elif size > _MAX_SWALLOWED_BYTES:
+                    break
     except TimeoutError:
         raise HTTPException(400, f"the body did not arrive within {BODY_SECONDS:.0f} s") from None
     except ClientDisconnect:
         raise HTTPException(400, "the client left before its body was there") from None
+    if size > MAX_BODY_BYTES:
+        raise HTTPException(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
     return bytes(data)
 
 
