@@ -318,6 +318,15 @@ async def test_other_folders_can_be_watched_while_it_runs(watched: Watched, tmp_
     await until(lambda: list(watched.apps) == ["three", "two"])
 
 
+async def test_a_rescan_tells_also_what_is_the_same(watched: Watched) -> None:
+    write_app(watched.root, "one")
+    await until(lambda: "one" in watched.apps)
+    told = len(watched.told)
+    watched.discovery.rescan()
+    await until(lambda: len(watched.told) == told + 1)
+    assert list(watched.apps) == ["one"]
+
+
 async def test_a_folder_whose_name_is_not_utf_8_is_left_out_and_told(watched: Watched) -> None:
     os.mkdir(os.fsencode(watched.root) + b"/caf\xe9")
     write_app(watched.root, "one")

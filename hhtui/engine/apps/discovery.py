@@ -94,6 +94,7 @@ class Discovery:
         self._timer: asyncio.TimerHandle | None = None
         self._scanning: asyncio.Task[None] | None = None
         self._again = False
+        self._tell_anyway = False
         self._running = False
 
     async def start(self) -> None:
@@ -106,7 +107,8 @@ class Discovery:
                 pass  # told as a problem by the scan
         self._open_inotify()
         scan = await asyncio.get_running_loop().run_in_executor(None, self._look, frozenset(), False)
-        self._take(scan, always=True)
+        self._tell_anyway = True
+        self._take(scan)
 
     async def stop(self) -> None:
         """Watch no longer; ``changed`` is not called again."""
@@ -129,8 +131,13 @@ class Discovery:
         return dict(scan.apps)
 
     def set_folders(self, folders: Sequence[Path]) -> None:
-        """Watch these apps folders from now on; what is different is reported as usual."""
+        """Watch these apps folders from now on; ``changed`` is called soon, also if that makes no difference."""
         self._folders = [folder.absolute() for folder in folders]
+        self.rescan()
+
+    def rescan(self) -> None:
+        """Look at all soon and call ``changed`` in any case."""
+        self._tell_anyway = True
         self._look_soon(0)
 
     # Events.
@@ -201,14 +208,15 @@ class Discovery:
             self._again = False
             self._look_soon(0)
 
-    def _take(self, scan: _Scan, always: bool = False) -> None:
-        differs = scan.apps != self._apps
+    def _take(self, scan: _Scan) -> None:
+        tell = self._tell_anyway or scan.apps != self._apps
+        self._tell_anyway = False
         self._interests = scan.interests
         for problem in scan.problems:
             if problem not in self.problems:
                 self._log.warning(problem)
         self._apps, self.problems = scan.apps, scan.problems
-        if differs or always:
+        if tell:
             self._changed(dict(scan.apps))
         if scan.look_again is not None and self._timer is None:
             self._look_soon(scan.look_again)

@@ -51,23 +51,22 @@ class Doorbell:
         self._name = name
         self._woke: Callable[[str], None] | None = woke
         self._probes = frozenset(probes) - {"/"}
-        self._servers: list[asyncio.Server] = []
+        self._server: asyncio.Server | None = None
         # The connections, oldest first.
         self._visits: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._closed = False
 
     async def open(self) -> None:
         """Begin to listen; ConflictError names whoever holds the port."""
-        for listener in _listen(self._port):
-            self._servers.append(await asyncio.start_server(self._visit, sock=listener, limit=MAX_HEAD_BYTES))
+        self._server = await asyncio.start_server(self._visit, sock=_listen(self._port), limit=MAX_HEAD_BYTES)
 
     def close(self) -> None:
         """Let go of the port at once; answers under way have 200 ms to arrive. ``woke`` is not called any more."""
         self._closed = True
         self._woke = None
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
         if self._visits:
             asyncio.get_running_loop().call_later(CLOSING_LIMIT, self._hang_up)
 
@@ -134,7 +133,7 @@ class Doorbell:
         woke, self._woke = self._woke, None
         if woke is not None:
             peer = writer.get_extra_info("peername")
-            woke(str(peer[0]) if peer else "unknown")
+            woke(str(peer[0]).removeprefix("::ffff:") if peer else "unknown")
 
 
 async def _read_request(reader: asyncio.StreamReader) -> tuple[h11.Connection, h11.Request]:
@@ -150,31 +149,25 @@ async def _read_request(reader: asyncio.StreamReader) -> tuple[h11.Connection, h
         connection.receive_data(await reader.read(4096))
 
 
-def _listen(port: int) -> list[socket.socket]:
-    listeners: list[socket.socket] = []
-    try:
-        for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
-            try:
-                listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-            except OSError:
-                continue  # this kernel has no such family
-            listeners.append(listener)
+def _listen(port: int) -> socket.socket:
+    """One socket for both families, as there may be hundreds of sleeping apps; IPv4 alone where there is no IPv6."""
+    for family, host in ((socket.AF_INET6, "::"), (socket.AF_INET, "0.0.0.0")):
+        listener = None
+        try:
+            listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            try:
-                listener.bind((host, port))
-                listener.listen(MAX_CONNECTIONS)
-            except OSError as error:
-                if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) and family == socket.AF_INET6:
-                    listeners.pop().close()
-                    continue
-                raise
-    except OSError as error:
-        for listener in listeners:
-            listener.close()
-        raise ConflictError(_why(port, error), port=port) from None
-    return listeners
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            listener.bind((host, port))
+            listener.listen(MAX_CONNECTIONS)
+        except OSError as error:
+            if listener is not None:
+                listener.close()
+            if family == socket.AF_INET or error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                raise ConflictError(_why(port, error), port=port) from None
+        else:
+            return listener
+    raise AssertionError("unreachable")
 
 
 def _why(port: int, error: OSError) -> str:
