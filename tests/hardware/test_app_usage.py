@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from hhtui.engine.hardware.app_usage import AppTrees, Root, parse_stat, proportional_memory_mb
+from hhtui.engine.hardware.app_usage import AppTrees, Root, TreeUsage, parse_stat, proportional_memory_mb
 from hhtui.engine.hardware.folder_size import folder_mb
 from tests.hardware.trees_of_processes import BUSY, start_ticks, tree, wait_for
 
@@ -96,6 +96,79 @@ def test_an_app_that_started_while_we_watched_has_a_rate_at_once_and_an_adopted_
 def test_a_process_with_the_apps_pid_but_not_its_start_time_is_somebody_else() -> None:
     with tree("import time; time.sleep(60)") as root:
         assert AppTrees().measure([root._replace(start_ticks=root.start_ticks - 1)]) == {}
+
+
+class LaidOutProcesses:
+    """A /proc of files, to reuse pids at will."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.now = 1000.0
+        self.trees = AppTrees(folder, clock=lambda: self.now, boot_clock=lambda: self.now)
+
+    def put(self, pid: int, ppid: int, session: int, start: int, ticks: int = 0, pages: int = 256) -> None:
+        (self.folder / str(pid)).mkdir(exist_ok=True)
+        zeros = " 0" * 7
+        line = f"{pid} (x) S {ppid} {session} {session}{zeros} {ticks} 0 0 0 20 0 1 0 {start} 9 {pages} 9 9\n"
+        (self.folder / str(pid) / "stat").write_text(line)
+
+    def end(self, pid: int) -> None:
+        (self.folder / str(pid) / "stat").unlink()
+        (self.folder / str(pid)).rmdir()
+
+    def measure(self, *roots: Root, after: float = 10) -> dict[str, TreeUsage]:
+        self.now += after
+        return self.trees.measure(roots)
+
+
+def test_rates_are_ticks_over_the_span_and_memory_is_pages(tmp_path: Path) -> None:
+    proc = LaidOutProcesses(tmp_path)
+    root = Root("app", 10, 5)
+    proc.put(10, 1, 10, 5, ticks=100)
+    proc.put(11, 10, 10, 6, ticks=50)
+    assert proc.measure(root)["app"] == TreeUsage(None, 512 * os.sysconf("SC_PAGE_SIZE") / 2**20, (10, 11))
+    tick = os.sysconf("SC_CLK_TCK")
+    proc.put(10, 1, 10, 5, ticks=100 + tick)
+    proc.put(11, 10, 10, 6, ticks=50 + tick // 2)
+    assert proc.measure(root)["app"].cpu_percent == 15.0
+    # A child's end that nobody waited for takes its time away; that is no negative use.
+    proc.end(11)
+    assert proc.measure(root)["app"].cpu_percent == 0
+
+
+def test_a_pid_that_comes_round_again_is_not_taken_for_who_had_it_before(tmp_path: Path) -> None:
+    proc = LaidOutProcesses(tmp_path)
+    root = Root("app", 10, 5)
+    proc.put(10, 1, 10, 5)
+    proc.put(11, 10, 11, 6)
+    proc.put(20, 1, 20, 7)
+    assert set(proc.measure(root, after=2)["app"].pids) == {10, 11}
+    # The app's child ends and a stranger gets its pid; a stranger ends and the app's child gets its pid.
+    proc.put(11, 1, 11, 900)
+    proc.end(20)
+    assert proc.measure(root, after=2)["app"].pids == (10,)
+    proc.put(20, 10, 20, 901)
+    assert set(proc.measure(root, after=2)["app"].pids) == {10, 20}
+
+
+def test_strangers_are_looked_at_anew_within_half_a_minute(tmp_path: Path) -> None:
+    proc = LaidOutProcesses(tmp_path)
+    root = Root("app", 10, 5)
+    proc.put(10, 1, 10, 5)
+    proc.put(20, 1, 20, 7)
+    proc.measure(root)
+    proc.put(20, 10, 10, 8)
+    for _ in range(3):
+        found = proc.measure(root)["app"].pids
+    assert set(found) == {10, 20}
+
+
+def test_a_tree_that_is_no_longer_followed_is_forgotten(tmp_path: Path) -> None:
+    proc = LaidOutProcesses(tmp_path)
+    proc.put(10, 1, 10, 5)
+    assert proc.measure(Root("app", 10, 5))
+    assert proc.measure() == {}
+    assert proc.trees.pids("app") == ()
 
 
 def test_a_process_name_with_parentheses_and_blanks_is_read() -> None:

@@ -50,6 +50,54 @@ async def test_an_announced_change_calls_once_and_the_next_one_again(tmp_path: P
             process.kill()
 
 
+async def test_a_file_of_sysfs_own_kind_is_read_after_each_announcement_so_that_the_next_one_comes() -> None:
+    # cgroup.events announces as a sysfs attribute does, through kernfs, and not again before it is read.
+    group = _own_cgroup()
+    if group is None:
+        pytest.skip("no cgroup may be made here")
+    process = subprocess.Popen(["sleep", "60"])
+    calls: list[int] = []
+    called = asyncio.Event()
+
+    def changed() -> None:
+        calls.append(1)
+        called.set()
+
+    alarm = PowerAlarm([str(group / "cgroup.events")], changed)
+    home = Path("/proc/self/cgroup").read_text()
+    try:
+        alarm.start()
+        await asyncio.sleep(0.1)
+        assert calls == []
+        for folder in (group, group.parent, group):
+            called.clear()
+            try:
+                (folder / "cgroup.procs").write_text(str(process.pid))
+            except PermissionError:
+                pytest.skip("no process may be moved here")
+            await asyncio.wait_for(called.wait(), 5)
+        await asyncio.sleep(0.2)
+        assert len(calls) == 3
+    finally:
+        alarm.close()
+        process.kill()
+        process.wait()
+        group.rmdir()
+    assert Path("/proc/self/cgroup").read_text() == home
+
+
+def _own_cgroup() -> Path | None:
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        if " - cgroup2 " in line:
+            group = Path(line.split()[4]) / f"hhtui-test-{os.getpid()}"
+            try:
+                group.mkdir()
+            except OSError:
+                continue
+            return group
+    return None
+
+
 async def test_plain_files_and_missing_ones_announce_nothing_and_leak_nothing(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     (tmp_path / "in0_lcrit_alarm").write_text("0\n")

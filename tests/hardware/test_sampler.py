@@ -141,6 +141,7 @@ async def test_a_stopped_sampler_leaves_no_task_and_no_file_open() -> None:
     await sampler.start()
     await sampler.current(0)
     await sampler.stop()
+    await sampler.stop()
     assert len(asyncio.all_tasks()) == tasks
     assert len(os.listdir("/proc/self/fd")) == files
 
