@@ -133,6 +133,16 @@ async def test_a_folder_that_is_copied_slowly_is_never_told_as_broken(watched: W
     assert watched.history("slow") == ["valid"]
 
 
+async def test_a_new_app_is_told_when_its_folder_is_complete(watched: Watched) -> None:
+    folder = write_app(watched.root, "arriving")
+    for number in range(10):
+        (folder / f"module{number}.py").write_text("")
+        await asyncio.sleep(0.04)
+    (folder / "requirements.txt").write_text("six")
+    assert "arriving" not in watched.apps
+    await until(lambda: "arriving" in watched.apps, 1)
+
+
 async def test_a_main_file_further_down_that_comes_late_makes_the_app_valid(watched: Watched) -> None:
     folder = write_app(watched.root, "deep", main="src/inner/run.py")
     await until(lambda: "deep" in watched.apps)

@@ -18,7 +18,7 @@ from hhtui.engine.apps.launch import base_python
 from hhtui.engine.apps.requirements import plan_of, unsupported
 from hhtui.engine.apps.setup_step import telling_line
 from hhtui.paths import Home
-from tests.apps.folders import make_app, until
+from tests.apps.folders import make_app, program, until
 
 
 def build_wheel(folder: Path, name: str, version: str) -> None:
@@ -227,6 +227,20 @@ def sleepers(workshop: Workshop) -> list[str]:
         if command == b"sleep\x00300\x00" and os.fsencode(workshop.index) in environ:
             found.append(entry)
     return found
+
+
+async def test_what_a_killed_engine_left_of_an_installation_is_ended_by_the_next(workshop: Workshop) -> None:
+    app = workshop.app(setup_commands=["test -e ../again || exec sleep 300"])
+    task = asyncio.create_task(workshop.install(app))
+    await until(lambda: sleepers(workshop), 20)
+    environ = Path(f"/proc/{sleepers(workshop)[0]}/environ").read_bytes().split(b"\0")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    variables = dict(os.fsdecode(entry).split("=", 1) for entry in environ if entry)
+    with program("sleep", "300", env=variables) as orphan:
+        (workshop.home.default_apps_dir / "again").touch()
+        await workshop.install(app)
+        await until(lambda: orphan.poll() is not None)
 
 
 async def test_a_command_that_takes_too_long_is_ended(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:

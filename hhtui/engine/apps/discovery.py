@@ -38,6 +38,8 @@ _BURST = 0.16
 # A broken manifest is reported when its folder has been quiet for so long: it may be half copied. At most _HOLD.
 _SETTLE = 0.5
 _HOLD = 10.0
+# A new app is reported when nothing came into its folder for so long: requirements may follow the manifest.
+_ARRIVAL = 0.12
 # How often to look where the kernel cannot tell.
 _POLL = 5.0
 
@@ -79,7 +81,7 @@ class Discovery:
         self._folders = [folder.absolute() for folder in folders]
         self._changed = changed
         self._poll_seconds = poll_seconds
-        self._log = log or logging.getLogger("hhtui.discovery")
+        self._log = log or logging.getLogger("homehelper.discovery")
         self.problems: list[str] = []
         self._apps: dict[str, FoundApp] = {}
         self._readings: dict[Path, Reading] = {}
@@ -284,20 +286,17 @@ class Discovery:
         return reading
 
     def _shown(self, folder: Path, reading: Reading, scan: _Scan, patient: bool) -> Reading | None:
-        """The reading, or for a while the one before, as a broken manifest may be half written."""
-        if reading.error is None or not patient:
-            return reading
+        """The reading, or for a while the one before, as a folder may be half copied and a manifest half written."""
         before = self._reported.get(folder)
-        if before is not None and before.error is not None:
+        if not patient or (before is not None and (reading.error is None or before.error is not None)):
             return reading
         now = time.monotonic()
-        wait = (
-            min(
-                max(reading.since, self._stirred.get(folder, 0.0)) + _SETTLE,
-                reading.since + _HOLD,
-            )
-            - now
-        )
+        quiet_since = max(self._stirred.get(folder, 0.0), _last_arrival(folder, now))
+        if reading.error is not None:
+            wait = max(reading.since, quiet_since) + _SETTLE - now
+        else:
+            wait = quiet_since + _ARRIVAL - now
+        wait = min(wait, reading.since + _HOLD - now)
         if wait <= 0:
             return reading
         scan.look_again = min(wait, scan.look_again or wait)
@@ -352,3 +351,12 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return not entry.name.startswith(".") and entry.is_dir()
     except OSError:
         return False
+
+
+def _last_arrival(folder: Path, now: float) -> float:
+    """When an entry of the folder last came or went, as a monotonic time; 0.0 if its time stamp lies in the future."""
+    try:
+        age = time.time() - os.stat(folder).st_mtime
+    except OSError:
+        return 0.0
+    return now - age if age >= 0 else 0.0

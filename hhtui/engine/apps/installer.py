@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib.util
 import json
 import os
@@ -19,7 +20,7 @@ from hhtui.engine.apps.install_queue import InstallQueue
 from hhtui.engine.apps.launch import base_python
 from hhtui.engine.apps.requirements import Plan, plan_of, unsupported
 from hhtui.engine.apps.setup_log import SetupLog
-from hhtui.engine.apps.setup_step import InstallError, run_step
+from hhtui.engine.apps.setup_step import InstallError, kill_all, run_step
 from hhtui.errors import HomeHelperError
 from hhtui.paths import Home
 from hhtui.storage import write_json
@@ -160,10 +161,13 @@ class Installer:
             "NO_COLOR": "1",
         }
         environ |= _piwheels(environ)
+        cookie = f"install:{hashlib.sha256(os.fsencode(building.parent)).hexdigest()[:12]}:{app.app_id}"
+        # What an engine that was killed has left of this very installation.
+        kill_all(cookie)
 
         async def step(name: str, argv: list[str], limit: float = PACKAGES_LIMIT) -> None:
             tell(f"$ {' '.join(argv)}")
-            await run_step(name, argv, cwd=app.path, environ=environ, limit=limit, line=tell)
+            await run_step(name, argv, cwd=app.path, environ=environ, cookie=cookie, limit=limit, line=tell)
 
         if uv is not None:
             # Commands of the app's own may call pip; only then is it worth its place. Python's copy needs no network.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import secrets
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -34,14 +33,15 @@ async def run_step(
     *,
     cwd: Path,
     environ: Mapping[str, str],
+    cookie: str,
     limit: float,
     line: Callable[[str], None],
 ) -> None:
     """Run to the end, each line of output to ``line``. InstallError if it fails or takes over ``limit`` seconds.
 
-    However this ends, also by cancellation, nothing that the command started is left running.
+    However this ends, also by cancellation, nothing that the command started is left running: all of it carries
+    ``cookie`` in its environment.
     """
-    cookie = f"install-{secrets.token_hex(8)}"
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[Ending] = loop.create_future()
     read, write = os.pipe2(os.O_CLOEXEC)
@@ -70,8 +70,8 @@ async def run_step(
         raise InstallError(f"{name} {ending.words}: {telling_line(lines.kept) or 'it said nothing'}")
 
 
-def kill_all(cookie: str, leader: int) -> None:
-    """SIGKILL to every process of the step, those included that left its session; at once, without waiting."""
+def kill_all(cookie: str, leader: int | None = None) -> None:
+    """SIGKILL to every process with the cookie, those included that left its session; at once, without waiting."""
     table = ProcessTable()
     for _ in range(_KILL_ROUNDS):
         members = table.now().members(cookie, leader)
