@@ -10,8 +10,8 @@ from pydantic import BaseModel
 class RedisStatus(BaseModel):
     """The connection as it is now; ``why`` says in one line which server is used and for what reason.
 
-    ``error`` is the last failure while not connected. ``buffered`` own events wait for the server, ``dropped`` were
-    pushed out of that queue since the engine's start. ``latency_ms`` is the last round trip.
+    ``error`` is why it is not connected, or what the connected server refuses. ``buffered`` own events wait for the
+    server, ``dropped`` were pushed out of that queue since the engine's start. ``latency_ms`` is the last round trip.
     """
 
     status: Literal["connected", "connecting", "disconnected", "disabled"] = "connecting"

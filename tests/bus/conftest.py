@@ -93,6 +93,8 @@ class Server:
 
 @pytest.fixture(scope="session")
 def any_server() -> Path:
+    if not installed_servers():
+        pytest.skip("no Redis-compatible server for this machine")
     return installed_servers()[0]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from hhtui.engine.bus.bus import EventBus
 from hhtui.engine.bus.outbox import Outbox
 from hhtui.model.config import RedisConfig
 from hhtui.model.event import EventType, Message
-from tests.bus.conftest import Server, configured, free_port, running, until
+from hhtui.paths import Home
+from tests.bus.conftest import Server, configured, free_port, new_home, running, until
 
 
 @contextmanager
@@ -366,8 +368,6 @@ async def test_somebody_raising_the_streams_ids_meanwhile_loses_no_event(home, s
 async def test_two_engines_on_one_server_see_each_others_events_as_foreign(tmp_path, server_at):
     server = server_at()
     one, two = EventBus("pi", 7), EventBus("pi", 7)
-    from tests.bus.conftest import new_home
-
     config = configured(server.port)
     async with running(new_home(tmp_path / "1"), config, one) as a, running(new_home(tmp_path / "2"), config, two) as b:
         await until(lambda: a.status().connected and b.status().connected, "both connected")
@@ -387,6 +387,51 @@ async def test_what_is_left_is_delivered_at_the_end(home, bus, server_at):
         for n in range(300):
             bus.publish(EventType.ENGINE_STOPPING, "system", {"n": n})
     assert len(server.client().xrange("homehelper:stream:events")) == 301
+
+
+async def test_what_waited_for_redis_is_sent_after_a_reload_in_place(tmp_path, server_at):
+    server = server_at("--save", "", "--appendonly", "yes")
+    bus, config = EventBus("pi", 7), configured(server.port)
+    async with running(new_home(tmp_path / "home"), config, bus) as service:
+        await until(lambda: service.status().connected, "connected")
+        bus.publish(EventType.APP_STARTED, "cam", {"n": 1})
+        await until(lambda: not service.status().buffered, "sent")
+        server.kill()
+        await until(lambda: not service.status().connected, "noticed")
+        bus.publish(EventType.APP_CRASHED, "cam", {"n": 2})
+    server.start()
+    again = EventBus.restored("pi", bus.state())
+    async with running(Home.at(tmp_path / "home", environ={}), config, again) as service:
+        again.publish(EventType.APP_STARTED, "cam", {"n": 3})
+        await until(lambda: service.status().connected and not service.status().buffered, "all sent")
+        entries = server.client().xrange("homehelper:stream:events")
+    assert [entry.decode() for entry, _ in entries] == [f"7-{n}" for n in range(1, len(entries) + 1)]
+    own = [json.loads(fields[b"event"])["data"].get("n") for _, fields in entries]
+    assert [n for n in own if n] == [1, 2, 3]
+
+
+async def test_a_tls_server_is_reached_by_rediss_and_only_with_the_right_certificate(home, bus, server_at, tmp_path):
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificate")
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    )
+    subprocess.run(
+        [*command.split(), "-keyout", "key.pem", "-out", "cert.pem"], cwd=tmp_path, check=True, capture_output=True
+    )
+    port = free_port()
+    files = ("--tls-cert-file", str(tmp_path / "cert.pem"), "--tls-key-file", str(tmp_path / "key.pem"))
+    try:
+        server_at("--tls-port", str(port), *files, "--tls-auth-clients", "no")
+    except pytest.fail.Exception:
+        pytest.skip("this server is built without TLS")
+    url = f"rediss://localhost:{port}/0?ssl_ca_certs={tmp_path / 'cert.pem'}"
+    async with running(home, RedisConfig.model_validate({"embedded": "never", "url": url}), bus) as service:
+        await until(lambda: service.status().connected, "connected over TLS")
+    stranger = RedisConfig.model_validate({"embedded": "never", "url": f"rediss://localhost:{port}/0"})
+    async with running(home, stranger, EventBus("pi", 2)) as service:
+        assert "CERTIFICATE_VERIFY_FAILED" in service.status().error
+        assert "\n" not in service.explain()
 
 
 _FLOODER = """

@@ -153,6 +153,22 @@ async def test_the_app_keeps_its_address_and_password_over_engine_restarts(home,
     assert found[0] == found[1]
 
 
+async def test_many_apps_at_once_get_in_and_cost_few_writes(home, bus, any_server, monkeypatch):
+    async with running(home, nowhere(), bus, [any_server]) as service:
+        await connected(service)
+        writes = []
+        monkeypatch.setattr(
+            os, "fsync", lambda descriptor, real=os.fsync: (writes.append(descriptor), real(descriptor))
+        )
+        found = await asyncio.gather(*(service.access_for(f"app{n}") for n in range(100)))
+        assert len(writes) <= 16
+        assert all(redis.Redis.from_url(access.url).ping() for access in found[::20])
+        kept = json.loads((home.redis_dir / "access.json").read_text())["apps"]
+        assert {name: user["password"] for name, user in kept.items()} == {
+            f"app{n}": access.password for n, access in enumerate(found)
+        }
+
+
 async def test_data_survives_a_restart_of_the_engine(home, any_server):
     for epoch in (1, 2):
         async with running(home, nowhere(), EventBus("pi", epoch), [any_server]) as service:
@@ -344,7 +360,7 @@ async def test_a_broken_binary_is_passed_over_and_named_if_none_is_left(tmp_path
     async with running(new_home(tmp_path / "2"), nowhere(), bus, [broken]) as service:
         status = service.status()
         assert status.server == "none"
-        assert "exited 127" in status.why
+        assert "exited 127: broken library" in status.why
         assert "\n" not in service.explain()
 
 

@@ -52,6 +52,7 @@ class Bridge:
         self._explicit_ids = True
         self._stream_reached = 0
         self._refusals: set[str] = set()
+        self._born = _number(bus.last_id)
         self._remove_listener = bus.add_listener(self._heard)
 
     def hurry(self) -> None:
@@ -138,6 +139,10 @@ class Bridge:
         # The entries carry our ids as long as those ascend; else the server numbers them itself.
         self._explicit_ids = epoch <= self._bus.epoch
         self._stream_reached = number if epoch == self._bus.epoch else 0
+        if self._told is None and self._stream_reached:
+            # After a reload in place: what the bus remembers and the stream does not has still to be sent.
+            own = [message for message in self._bus.recent(limit=self._born) if message.event is not None]
+            self.outbox.add_before([m for m in own if self._stream_reached < _number(m.id) <= self._born])
         self.latency_ms = await link.ping()
 
     async def _write(self, link: Link) -> None:
@@ -192,7 +197,7 @@ class Bridge:
         raw = event.model_dump_json().encode()
         commands: list[Command] = [("PUBLISH", channel, raw) for channel in message.channels]
         self._echoes[raw] = self._echoes.get(raw, 0) + len(commands)
-        number = int(message.id.rpartition("-")[2])
+        number = _number(message.id)
         # Metrics are left out: they are large, have a key of their own, and would push the rest out of the stream.
         # What was written before a connection broke, unconfirmed, is not written twice.
         if event.event_type is not EventType.METRICS and not (self._explicit_ids and number <= self._stream_reached):
@@ -269,6 +274,10 @@ class Bridge:
 
 def _numbered_by_server(command: Command) -> Command:
     return (*command[:5], "*", *command[6:])
+
+
+def _number(message_id: str) -> int:
+    return int(message_id.rpartition("-")[2])
 
 
 def _version(info: object) -> str | None:

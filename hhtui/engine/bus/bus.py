@@ -49,6 +49,10 @@ _LIVE_ONLY = frozenset({EventType.METRICS, EventType.LOG})
 _FOREIGN_CAPACITY = 500
 _FOREIGN_WEIGHT = 2 * 1024 * 1024
 _MAX_CHANNEL_NAME = 256
+# Shared by all instances: a set of its own would be the largest part of a kept message.
+_EVENT_FIELDS, _METADATA_FIELDS, _MESSAGE_FIELDS = (
+    set(model.model_fields) for model in (Event, EventMetadata, Message)
+)
 
 _log = logging.getLogger(__name__)
 
@@ -109,11 +113,13 @@ class EventBus:
         self._sequence += 1
         now = utc_now()
         event = Event.model_construct(
+            _EVENT_FIELDS,
             timestamp=now,
             event_type=event_type,
             source=source,
             data=plain(data) if data else {},
             metadata=EventMetadata.model_construct(
+                _METADATA_FIELDS,
                 version="1.0.0",
                 correlation_id=correlation_id or current_correlation.get() or new_correlation_id(),
                 host=self.host,
@@ -125,7 +131,14 @@ class EventBus:
         if source not in SOURCES_WITHOUT_APP:
             channels = (*channels, app_channel(source))
         message = Message.model_construct(
-            id=self._new_id(), channels=channels, received_at=now, event=event, payload=None, text=None, dropped=0
+            _MESSAGE_FIELDS,
+            id=self._new_id(),
+            channels=channels,
+            received_at=now,
+            event=event,
+            payload=None,
+            text=None,
+            dropped=0,
         )
         if event_type not in _LIVE_ONLY:
             if len(self._own) == self._own.maxlen:
@@ -213,6 +226,7 @@ class EventBus:
     def _admit(self, channel: str, raw: bytes, left_out: int) -> None:
         payload, text = read_foreign(raw)
         message = Message.model_construct(
+            _MESSAGE_FIELDS,
             id=self._new_id(),
             channels=(channel[:_MAX_CHANNEL_NAME],),
             received_at=utc_now(),

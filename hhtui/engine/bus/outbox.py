@@ -34,6 +34,12 @@ class Outbox:
             self._waiting.popleft()
             self.dropped += 1
 
+    def add_before(self, messages: list[Message]) -> None:
+        """What an earlier run of the engine left unsent goes first, as far as there is room."""
+        room = self._capacity - len(self)
+        self.dropped += max(0, len(messages) - room)
+        self._waiting.extendleft(reversed(messages[-room:] if room > 0 else []))
+
     def take(self, count: int) -> list[Message]:
         """The next messages to send; they count as unconfirmed until ``confirm`` or ``unsent``."""
         batch = list(islice(self._waiting, count))

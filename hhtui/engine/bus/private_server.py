@@ -77,6 +77,8 @@ class PrivateServer:
         self._ending: Ending | None = None
         self._watch: asyncio.Task[None] | None = None
         self._socket_works = True
+        self._saving = asyncio.Lock()
+        self._changes = self._saved = 0
 
     @property
     def pid(self) -> int | None:
@@ -131,11 +133,18 @@ class PrivateServer:
             await self._blocking(self._files.save_running, None)
 
     async def save_access(self) -> None:
-        """Write down the changed ``access``; OSError is logged, the running server is not touched."""
-        try:
-            await self._blocking(self._files.save_access, self.access)
-        except OSError as error:
-            self._log.warning("The private Redis server's users cannot be saved: %s", error.strerror)
+        """Write down the changed ``access``; many callers at once share one write. OSError is logged."""
+        self._changes += 1
+        mine = self._changes
+        async with self._saving:
+            if self._saved >= mine:
+                return
+            upto = self._changes
+            try:
+                await self._blocking(self._files.save_access, self._snapshot())
+            except OSError as error:
+                self._log.warning("The private Redis server's users cannot be saved: %s", error.strerror)
+            self._saved = upto
 
     async def rotate_log(self) -> None:
         """Keep the server's log within its limit."""
@@ -208,7 +217,7 @@ class PrivateServer:
                 if self.access.port:
                     self._log.warning("Port %d is taken: the private Redis server moves to %d", self.access.port, port)
                 self.access.port = port
-            await self._blocking(self._files.save_access, self.access)
+            await self._blocking(self._files.save_access, self._snapshot())
             await self._blocking(lambda: self._files.write_config(port, with_socket=with_socket))
             offset = await self._blocking(self._log_size)
             output = os.open(self._files.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
@@ -312,6 +321,10 @@ class PrivateServer:
                 return int(probe.getsockname()[1])
         return PORTS.start
 
+    def _snapshot(self) -> Access:
+        # Written in a thread, while the loop may go on changing the original.
+        return Access(self.access.engine_password, self.access.port, dict(self.access.apps))
+
     def _prepare_log(self) -> None:
         self._files.log.parent.mkdir(parents=True, exist_ok=True)
         rotate(self._files.log)
@@ -335,5 +348,6 @@ def _reason(lines: list[str], ending: Ending | None) -> str:
     """The line that says most about why a server ended at its start."""
     telling = [line for line in lines if " # " in line or "***" in line or "error" in line.lower() or "'" in line[:1]]
     words = [line.split(" # ", 1)[-1].strip() for line in telling if "WARNING" not in line][-4:]
+    words = words or [line.strip() for line in lines if line.strip()][-1:]
     ended = ending.words if ending else "ended"
     return sanitise(f"{ended}: {' / '.join(words)}" if words else ended, 300)

@@ -69,7 +69,6 @@ class RedisService:
         self._private_up = False
         self._task: asyncio.Task[None] | None = None
         self._upkeep: asyncio.Task[None] | None = None
-        self._access_lock = asyncio.Lock()
         self._applied: dict[str, tuple[str, ...]] = {}
 
     async def start(self) -> None:
@@ -155,8 +154,7 @@ class RedisService:
             if address is None:
                 return None
             return RedisAccess(address.url, address.host, address.port, address.username, address.password)
-        async with self._access_lock:
-            user = await self._private_user(app_id, list(dict.fromkeys(redis_keys)))
+        user = await self._private_user(app_id, list(dict.fromkeys(redis_keys)))
         name = user_name(app_id)
         port = self._private.port
         url = f"redis://{quote(name)}:{quote(user.password)}@{HOST}:{port}/0"
@@ -164,9 +162,7 @@ class RedisService:
 
     async def forget_app(self, app_id: str) -> None:
         """The app is gone for good: so is its user on the private server. Its keys stay."""
-        async with self._access_lock:
-            if self._private.access.apps.pop(app_id, None) is None:
-                return
+        if self._private.access.apps.pop(app_id, None) is not None:
             self._applied.pop(app_id, None)
             await self._private.save_access()
             await self._administer([("ACL", "DELUSER", user_name(app_id))])
