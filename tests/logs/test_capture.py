@@ -8,6 +8,7 @@ import resource
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -267,11 +268,12 @@ async def test_an_idle_capture_does_not_wake_the_loop(rig: Rig) -> None:
 
 
 async def test_trickling_lines_are_taken_together(rig: Rig) -> None:
+    start = time.monotonic()
     for _ in range(100):
         os.write(rig.out, b"tick\n")
         await asyncio.sleep(0.005)
     await until(lambda: rig.capture.stats.bytes["a"] == 500)
-    assert rig.capture.stats.drains < 20
+    assert rig.capture.stats.drains <= 5 + 20 * (time.monotonic() - start)
 
 
 async def test_a_flood_of_one_app_does_not_keep_another_waiting(rig: Rig) -> None:
@@ -282,7 +284,7 @@ async def test_a_flood_of_one_app_does_not_keep_another_waiting(rig: Rig) -> Non
     )
     await until(lambda: rig.capture.stats.bytes["a"] > 10_000_000)
     os.write(writers[0], b"hello\n")
-    await until(lambda: content_of(rig.root / "logs" / "b") == b"hello\n", 1.0)
+    await until(lambda: content_of(rig.root / "logs" / "b") == b"hello\n", 3.0)
     flood.kill()
     flood.wait()
     rig.capture.close_writers(writers)
@@ -323,3 +325,14 @@ async def test_drain_takes_everything_that_is_in_the_pipes(rig: Rig) -> None:
             filled += os.write(rig.out, b"%015d\n" % filled)
     rig.capture.drain("a")
     assert len(content_of(rig.logs)) == filled == rig.capture.stats.bytes["a"]
+
+
+async def test_the_tail_is_the_last_lines_even_right_after_a_rotation(rig: Rig) -> None:
+    rig.limits = LogLimits(max_bytes=1000, max_files=3)
+    assert rig.capture.tail("a", "app") == []
+    rig.write(b"".join(b"line %d\n" % number for number in range(150)) + b"y" * 1_000)
+    rig.write(b"end\n" + b"\xff\n")
+    assert len((rig.logs / "app.log").read_bytes().splitlines()) < 20
+    assert rig.capture.tail("a", "app", 3)[1:] == ["y" * 1000 + "end", "\\xff"]
+    assert rig.capture.tail("a", "app", 20)[0] == "line 132"
+    assert rig.capture.tail("unknown") == []

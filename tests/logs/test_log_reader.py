@@ -364,6 +364,26 @@ async def test_reading_while_the_log_rotates_sees_one_stream(rig_: Rig) -> None:
     assert not failures
 
 
+async def test_a_rotation_between_looking_and_opening_is_noticed(rig_: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig_.write(number_lines(0, 6000))
+    archives = stream.archives
+    left = 3
+
+    def rotated_after(folder: int, name: str) -> list[int]:
+        nonlocal left
+        numbers = archives(folder, name)
+        if left:
+            left -= 1
+            rig_.write(number_lines(6000, 8000))
+        return numbers
+
+    monkeypatch.setattr(stream, "archives", rotated_after)
+    page = read_page(rig_.logs, "a", "app", LogQuery(page_size=5000))
+    assert page.total_lines == 12_000
+    assert page.lines[-1].text == "line 7999"
+    assert page.end == rig_.capture.stats.bytes["a"]
+
+
 def test_counts_of_closed_files_are_noted_in_their_index(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_set(logs, [[(number_lines(0, 20_000), 1)], [(b"new\n", 2)]])
     assert read_page(logs, "a", "app", LogQuery(page_size=1)).total_lines == 20_001
