@@ -14,6 +14,8 @@ from hhtui.cli.session import Session, shared_options
 from hhtui.errors import HomeHelperError
 
 INTERRUPTED = 130
+# Set by the completion script that click generates for shells.
+COMPLETION = "_HHTUI_COMPLETE"
 # 128 + SIGPIPE: what a shell reports of a program whose reader has left.
 PIPE_CLOSED = 141
 
@@ -114,9 +116,15 @@ def run(arguments: list[str]) -> int:
     """Run the command line on ``arguments``; the exit code. Nothing that a user can cause is a traceback."""
     session = Session()
     try:
-        code = root.main(arguments, prog_name="hhtui", standalone_mode=False, obj=session)
+        if COMPLETION in os.environ:
+            root.main(arguments, prog_name="hhtui")
+        # Not root.main: it has endings of its own for a closed pipe and for Ctrl-C.
+        with root.make_context("hhtui", arguments, obj=session) as context:
+            root.invoke(context)
         session.console.flush()
-        return code if isinstance(code, int) else 0
+        return 0
+    except click.exceptions.Exit as end:
+        return _ended(session.console, end.exit_code)
     except click.UsageError as error:
         return _usage(session.console, error)
     except click.ClickException as error:
@@ -126,17 +134,28 @@ def run(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except OSError as error:
-        if error.errno == errno.EPIPE:
-            _abandon_stdout()
-            return PIPE_CLOSED
-        _abandon_stdout()
-        where = f"{error.filename}: " if error.filename else "standard output: "
-        return _failed(session.console, f"{where}{error.strerror or error}", 1)
+        return _stdout_failed(session.console, error)
     except Exception as error:
         if os.environ.get("HHTUI_DEBUG"):
             raise
         words = f"{type(error).__name__}: {error}"
         return _failed(session.console, f"a bug in hhtui: {words}; HHTUI_DEBUG=1 shows where", 1)
+
+
+def _ended(console: Console, code: int) -> int:
+    try:
+        console.flush()
+    except OSError as error:
+        return _stdout_failed(console, error)
+    return code
+
+
+def _stdout_failed(console: Console, error: OSError) -> int:
+    _abandon_stdout()
+    if error.errno == errno.EPIPE:
+        return PIPE_CLOSED
+    where = f"{error.filename}: " if error.filename else "standard output: "
+    return _failed(console, f"{where}{error.strerror or error}", 1)
 
 
 def _usage(console: Console, error: click.UsageError) -> int:

@@ -17,12 +17,10 @@ from pathlib import Path
 
 import h11
 from starlette.applications import Starlette
-from uvicorn.config import Config
-from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.server import ServerState
 
 from hhtui.engine.api.routes import build_api
 from hhtui.engine.api.stream import OpenStreams
+from hhtui.engine.api.uvicorn_parts import Config, H11Protocol, ServerState
 from hhtui.engine.facade import EngineFacade
 from hhtui.paths import socket_address
 

@@ -1,0 +1,245 @@
+"""Starting, stopping and reloading the engine, and the apps' actions to their end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hhtui.cli.demo import examples_folder
+from hhtui.cli.engine_process import plain_engine_only
+from tests.cli.conftest import run_hhtui
+from tests.engine.engine_process import EngineProcess
+from tests.engine.homes import alive, make_app
+
+
+def test_the_engine_starts_reloads_and_stops(own: EngineProcess) -> None:
+    started = run_hhtui(own.root, "engine", "start", "--json").json
+    assert started["started"] is True
+    again = run_hhtui(own.root, "engine", "start", "--json").json
+    assert (again["started"], again["pid"]) == (False, started["pid"])
+    reloaded = run_hhtui(own.root, "engine", "reload", "--json")
+    assert reloaded.code == 0, reloaded.err
+    assert reloaded.json["pid"] == started["pid"]
+    stopped = run_hhtui(own.root, "engine", "stop", "--json")
+    assert stopped.json == {"stopped": True, "kept_apps": False, "pid": started["pid"]}
+    assert not alive(started["pid"])
+    assert run_hhtui(own.root, "engine", "stop").code == 3
+
+
+def test_a_second_engine_names_the_firsts_pid_and_ends_with_4(own: EngineProcess) -> None:
+    pid = run_hhtui(own.root, "engine", "start", "--json").json["pid"]
+    second = run_hhtui(own.root, "--engine-only")
+    assert second.code == 4
+    assert str(pid) in second.err
+    assert second.err.count("\n") == 1
+
+
+def test_keep_apps_leaves_them_to_the_next_engine(own: EngineProcess) -> None:
+    make_app(own.root, "web")
+    run_hhtui(own.root, "engine", "start")
+    assert run_hhtui(own.root, "start", "web").code == 0
+    pid = own.client.app("web")["runtime_info"]["process_id"]
+    assert run_hhtui(own.root, "engine", "stop", "--keep-apps").code == 0
+    assert alive(pid)
+    run_hhtui(own.root, "engine", "start")
+    assert own.client.app("web")["runtime_info"]["process_id"] == pid
+    assert run_hhtui(own.root, "engine", "stop").code == 0
+    assert not alive(pid)
+
+
+def test_actions_wait_until_it_is_done_and_tell_on_stderr(own: EngineProcess) -> None:
+    make_app(own.root, "web")
+    make_app(own.root, "other")
+    run_hhtui(own.root, "engine", "start")
+    started = run_hhtui(own.root, "start", "--all")
+    assert started.code == 0
+    assert {"web: running", "other: running"} <= set(started.err.splitlines())
+    assert started.out == ""
+    records = run_hhtui(own.root, "restart", "web", "--json")
+    assert [record["status"] for record in records.json] == ["running"]
+    assert run_hhtui(own.root, "stop", "web", "other").code == 0
+    assert {record["status"] for record in own.client.apps()} == {"stopped"}
+
+
+def test_an_app_that_fails_tells_why_and_the_code_is_1(own: EngineProcess) -> None:
+    script = "echo 'sensor missing' >&2; exit 3"
+    make_app(own.root, "crasher", script, restart={"max_restarts": 1, "backoff_seconds": 0})
+    make_app(own.root, "web")
+    run_hhtui(own.root, "engine", "start")
+    outcome = run_hhtui(own.root, "start", "crasher", "web")
+    assert outcome.code == 1
+    failure = next(line for line in outcome.err.splitlines() if line.startswith("hhtui: crasher"))
+    assert "failed" in failure
+    assert "3" in failure
+    assert "web: running" in outcome.err
+    detail = run_hhtui(own.root, "status", "crasher").out
+    assert "sensor missing" in detail
+    assert "last exit" in detail
+
+
+def test_a_time_limit_that_is_over_is_told(own: EngineProcess) -> None:
+    make_app(own.root, "slow", endpoints={"health": "/health"})
+    run_hhtui(own.root, "engine", "start")
+    outcome = run_hhtui(own.root, "start", "slow", "--timeout", "0.2")
+    assert outcome.code == 1
+    assert "still starting after 0.2 s" in outcome.err
+    assert run_hhtui(own.root, "start", "slow", "--no-wait").code == 0
+
+
+def test_config_set_without_an_engine_writes_the_file_and_its_backup(own: EngineProcess) -> None:
+    assert run_hhtui(own.root, "config", "set", "redis.port", "6390").code == 0
+    assert run_hhtui(own.root, "config", "get", "redis.port").out == "6390\n"
+    assert json.loads((own.root / "config" / "config.json").read_text())["redis"]["port"] == 6390
+    assert (own.root / "config" / "config.backup.json").exists()
+    assert run_hhtui(own.root, "config", "set", "redis.port", "null").code == 0
+    assert run_hhtui(own.root, "config", "get", "redis.port").out == "6379\n"
+
+
+def test_config_set_with_an_engine_goes_through_it(own: EngineProcess) -> None:
+    run_hhtui(own.root, "engine", "start")
+    at_once = run_hhtui(own.root, "config", "set", "health_check_interval_seconds", "30")
+    assert (at_once.code, at_once.err) == (0, "health_check_interval_seconds is set\n")
+    assert own.client.config()["values"]["health_check_interval_seconds"] == 30
+    later = run_hhtui(own.root, "config", "set", "system.host", "127.0.0.2")
+    assert "when the engine is restarted" in later.err
+    assert run_hhtui(own.root, "config", "set", "redis.password", "geheim").code == 0
+    assert "geheim" not in run_hhtui(own.root, "config", "show").out
+
+
+def test_an_overridden_key_is_told_as_such(own: EngineProcess) -> None:
+    overridden = {"HOMEHELPER_REDIS__PORT": "7000"}
+    outcome = run_hhtui(own.root, "config", "set", "redis.port", "6400", **overridden)
+    assert "overrides it" in outcome.err
+    assert run_hhtui(own.root, "config", "get", "redis.port", **overridden).out == "7000\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("{", "not valid JSON"), ("[]", "must be a JSON object"), ('{"redis": {"port": "x"}}', "redis.port")],
+)
+def test_config_validate_names_file_key_and_reason(own: EngineProcess, text: str, words: str) -> None:
+    (own.root / "config" / "config.json").write_text(text)
+    outcome = run_hhtui(own.root, "config", "validate")
+    assert outcome.code == 1
+    assert "config.json" in outcome.err
+    assert words in outcome.err
+    as_json = run_hhtui(own.root, "config", "validate", "--json")
+    assert (as_json.code, as_json.json["valid"]) == (1, False)
+
+
+def test_a_new_service_is_valid_starts_and_is_healthy(own: EngineProcess) -> None:
+    run_hhtui(own.root, "engine", "start")
+    folder = own.root / "apps" / "hello-world"
+    made = run_hhtui(own.root, "new", str(folder))
+    assert made.code == 0, made.err
+    assert run_hhtui(own.root, "validate", str(folder)).code == 0
+    record = own.wait_status("hello-world", "running")
+    assert record["name"] == "Hello World"
+    assert record["runtime_info"]["health"] == "good"
+    assert run_hhtui(own.root, "new", str(folder)).code == 1
+    assert [path.name for path in (own.root / "apps").iterdir()] == ["hello-world"]
+
+
+def test_a_new_streamlit_app_is_valid(tmp_path: Path) -> None:
+    assert run_hhtui(None, "new", str(tmp_path / "page"), "--type", "streamlit").code == 0
+    document = run_hhtui(None, "validate", str(tmp_path / "page"), "--json").json
+    assert (document["valid"], document["manifest"]["type"]) == (True, "streamlit")
+    compile((tmp_path / "page" / "app.py").read_text(), "app.py", "exec")
+
+
+def test_validate_names_field_and_reason(tmp_path: Path) -> None:
+    folder = tmp_path / "app"
+    folder.mkdir()
+    (folder / "homehelper.json").write_text('{"name": "x", "type": "service", "main": "../evil.py"}')
+    outcome = run_hhtui(None, "validate", str(folder))
+    assert outcome.code == 1
+    assert "main" in outcome.err
+    document = run_hhtui(None, "validate", str(folder), "--json")
+    assert (document.code, document.json["valid"]) == (1, False)
+
+
+def test_all_example_apps_are_valid() -> None:
+    folders = [path for path in examples_folder().iterdir() if path.is_dir()]
+    assert folders
+    for folder in folders:
+        outcome = run_hhtui(None, "validate", str(folder))
+        assert outcome.code == 0, outcome.err
+
+
+def test_a_home_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for arguments in (["engine", "start"], ["--engine-only"]):
+        outcome = run_hhtui(tmp_path / "file" / "home", *arguments)
+        assert outcome.code == 1
+        assert outcome.err.splitlines()[-1].startswith("hhtui: ")
+        assert "Not a directory" in outcome.err
+
+
+HYGIENE = """
+import sys
+sys.argv = ["hhtui", *sys.argv[1:]]
+from hhtui.__main__ import main
+code = main()
+heavy = {"textual", "rich", "pydantic", "redis", "httpx", "starlette", "uvicorn", "psutil", "asyncio", "hhtui.engine"}
+print(code, *sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["status"], ["status", "web"], ["logs", "web"], ["events"], ["metrics"], ["start", "web"]],
+    ids=" ".join,
+)
+def test_a_command_loads_nothing_heavy(running: EngineProcess, arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HYGIENE, "--home", str(running.root), "-q", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == "0\n"
+
+
+def test_the_engine_loads_neither_the_interface_nor_the_command_lines_library() -> None:
+    code = """
+import sys
+from hhtui.cli.engine_process import plain_engine_only
+import hhtui.engine.main
+print(sorted({"textual", "rich", "click", "httpx", "prometheus_client", "uvicorn"} & set(sys.modules)))
+import uvicorn
+print(callable(uvicorn.run))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\nTrue\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "plain"),
+    [
+        (["--engine-only"], (None, False)),
+        (["--engine-only", "--home", "/x"], ("/x", False)),
+        (["--home=/x", "--quiet", "--engine-only"], ("/x", True)),
+        (["--engine-only", "--home"], None),
+        (["--engine-only", "--home", ""], None),
+        (["--engine-only", "--home", "--quiet"], None),
+        (["--engine-only", "--demo"], None),
+        (["--home", "--engine-only"], None),
+        (["status"], None),
+    ],
+)
+def test_only_a_plain_engine_start_skips_the_parser(
+    arguments: list[str], plain: tuple[str | None, bool] | None
+) -> None:
+    assert plain_engine_only(arguments) == plain
+
+
+def test_leftovers_of_an_interrupted_new_are_no_app(own: EngineProcess) -> None:
+    run_hhtui(None, "new", str(own.root / "apps" / "one"))
+    shutil.copytree(own.root / "apps" / "one", own.root / "apps" / ".two.abc")
+    run_hhtui(own.root, "engine", "start")
+    assert [record["app_id"] for record in own.client.apps()] == ["one"]
