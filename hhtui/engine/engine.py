@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from hhtui.engine.bus.redis_service import RedisService
 from hhtui.engine.config_watch import ConfigKeeper
 from hhtui.engine.fleet import Fleet
 from hhtui.engine.handover import Handover
+from hhtui.engine.hardware.history import MetricsHistory
 from hhtui.engine.hardware.reader import HardwareReader
 from hhtui.engine.hardware.sampler import MetricsSampler, TrackedApp
 from hhtui.engine.housekeeping import Housekeeping
@@ -197,12 +199,14 @@ class Engine:
         )
         self.fleet = Fleet(self.services)
         self.discovery = Discovery(self._apps_dirs(), self.fleet.discovered)
+        self.history = MetricsHistory(self.home.cache_dir / "metrics.db")
         self.sampler = MetricsSampler(
             HardwareReader(home=self.home.root),
             self._tracked,
             self.redis.status,
             interval=lambda: self.config.metrics_interval_seconds,
             publish=self._publish_metrics,
+            history=self.history,
             on_throttled=lambda data: self._publish(EventType.THROTTLED, "system", data),
         )
         self.idle_clock = IdleClock(self.services)
@@ -249,6 +253,7 @@ class Engine:
         await self.registry.flush()
         await self._server.stop()
         await self.sampler.stop()
+        await self.history.close()
         await self._choosing_redis
         await self.redis.stop(keep_server=leave)
         self.capture.close_all()
@@ -269,6 +274,7 @@ class Engine:
         await self.registry.flush()
         listener = await self._server.stop(hand_over=True)
         await self.sampler.stop()
+        await self.history.close()
         await self._choosing_redis
         await self.redis.stop(keep_server=True)
         self.capture.close_all()
@@ -296,7 +302,7 @@ class Engine:
             apps=len(self.fleet.supervisors),
             loop_lag_ms=self.housekeeping.loop_lag_ms,
             rss_mb=_own_rss_mb(),
-            problems=[*self._problems.values(), *self.discovery.problems, *self.settings.problems],
+            problems=self._all_problems(),
         )
 
     def apps(self) -> list[AppRecord]:
@@ -370,6 +376,10 @@ class Engine:
             if hasattr(self, "bus"):
                 self._publish(EventType.ERROR, "service_manager", {"message": words})
 
+    def _all_problems(self) -> list[str]:
+        history = [self.history.problem] if self.history.problem else []
+        return [*self._problems.values(), *self.discovery.problems, *self.settings.problems, *history]
+
     def _log_problem(self, app_id: str, words: str) -> None:
         self._problems[f"logs:{app_id}"] = f"{app_id}: {words}"
         self._publish(EventType.ERROR, app_id, {"app_id": app_id, "message": words})
@@ -403,6 +413,7 @@ class Engine:
         ports = manager.port_range
         self.ports.configure(start=ports.start, end=ports.end, on_demand_start=manager.streamlit_port)
         self.engine_log.configure(self.config.logging)
+        self.sampler.reschedule()
         self.redis.key_changed("homehelper:config")
         data = {"changed": changed, "restart_needed": restart_needed}
         self._publish(EventType.CONFIG_CHANGED, "service_manager", data)
@@ -429,8 +440,9 @@ class Engine:
 
     def _start_threads(self) -> None:
         executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="engine-io")
+        together = threading.Barrier(_THREADS)  # each holds its thread until all of them have started
         for _ in range(_THREADS):
-            executor.submit(time.sleep, 0.001)
+            executor.submit(together.wait)
         self._loop.set_default_executor(executor)
 
     def _apps_dirs(self) -> list[Path]:
