@@ -31,6 +31,7 @@ from hhtui.tui.link import Link
 from hhtui.tui.messages import AppsChanged, ClockTicked, EngineChanged, EventsArrived, MetricsChanged
 from hhtui.tui.orders import Orders
 from hhtui.tui.screens.base import HomeScreen
+from hhtui.tui.screens.choice import ChoiceScreen
 from hhtui.tui.screens.dashboard import Dashboard
 from hhtui.tui.screens.too_small import HEIGHT, WIDTH, TooSmallScreen
 from hhtui.tui.terminal import HomeDriver
@@ -169,6 +170,9 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         if text := self.screen.get_selected_text():
             self.copy_to_clipboard(text)
             self.screen.clear_selection()
+        elif isinstance(self.screen, ChoiceScreen):
+            # Pressed again while it asks: out, and nothing is touched.
+            self.end(INTERRUPTED, self.connector.farewell(stopped=False))
         else:
             self.action_quit_asking()
 
@@ -178,8 +182,6 @@ class HomeHelperApp(App[None], inherit_bindings=False):
                 self.leave(stop=False)
             case "stop":
                 self.leave(stop=True)
-            case "interrupt":
-                self.end(INTERRUPTED, self.connector.farewell(stopped=False))
 
     @work(thread=False, group="leave", exclusive=True, exit_on_error=True)
     async def leave(self, *, stop: bool) -> None:
@@ -194,6 +196,9 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         else:
             await self.connector.leave(self.link)
         self.end(0, self.connector.farewell(stopped=stop))
+
+    def _set_pointer_shape(self, shape: str) -> None:
+        """The mouse pointer's shape stays the terminal's own: an OSC at each move is not worth it."""
 
     def _fatal_error(self) -> None:
         """A bug: no traceback over the terminal, but in a file, and one line that names it."""
@@ -218,19 +223,34 @@ class HomeHelperApp(App[None], inherit_bindings=False):
     def _screens(self) -> list[HomeScreen]:
         return [screen for screen in self.screen_stack if isinstance(screen, HomeScreen) and screen.is_mounted]
 
+    def shows(self, screen: object) -> bool:
+        """Whether any of ``screen`` can be seen: nothing but questions and the palette stands over it.
+
+        Textual itself goes on drawing whatever is below the top screen, and the top screen again with it.
+        """
+        for other in reversed(self.screen_stack):
+            if other is screen:
+                return True
+            if isinstance(other, HomeScreen | TooSmallScreen):
+                return False
+        return False
+
+    def _shown_screens(self) -> list[HomeScreen]:
+        return [screen for screen in self._screens() if self.shows(screen)]
+
     @on(AppsChanged)
     def _apps_changed(self, message: AppsChanged) -> None:
-        for screen in self._screens():
+        for screen in self._shown_screens():
             screen.apps_changed(message)
 
     @on(MetricsChanged)
     def _metrics_changed(self) -> None:
-        for screen in self._screens():
+        for screen in self._shown_screens():
             screen.metrics_changed()
 
     @on(EngineChanged)
     def _engine_changed(self) -> None:
-        for screen in self._screens():
+        for screen in self._shown_screens():
             screen.engine_changed()
 
     @on(EventsArrived)
@@ -241,9 +261,8 @@ class HomeHelperApp(App[None], inherit_bindings=False):
 
     @on(ClockTicked)
     def _ticked(self) -> None:
-        for screen in self._screens():
-            if screen.is_current:
-                screen.ticked()
+        for screen in self._shown_screens():
+            screen.ticked()
         self.orders.ticked()
 
     # Doing things
@@ -279,7 +298,7 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         """The logs of one app."""
         from hhtui.tui.screens.log_viewer import LogViewer
 
-        self.push_screen(LogViewer(app_id, "app"))
+        self.push_screen(LogViewer(app_id))
 
     def action_help(self) -> None:
         """All keys."""
@@ -347,7 +366,7 @@ class HomeHelperApp(App[None], inherit_bindings=False):
 
     def on_resize(self) -> None:
         """Too small is told, and mends itself."""
-        self._check_size()
+        self.call_later(self._check_size)
 
     def _check_size(self) -> None:
         small = self.size.width < WIDTH or self.size.height < HEIGHT
@@ -365,7 +384,12 @@ def run_tui(home: Path, *, in_process: bool = False, demo: bool = False, read_on
     lost terminal), 1 after a bug. Apps run on unless the user said to stop them.
     """
     layout = Home.at(home)
-    app = HomeHelperApp(layout, Connector(layout, in_process=in_process), demo=demo, read_only=read_only)
+    connector = Connector(layout, in_process=in_process)
+    return run_app(HomeHelperApp(layout, connector, demo=demo, read_only=read_only))
+
+
+def run_app(app: HomeHelperApp) -> int:
+    """Run a made interface; the exit code."""
     try:
         app.run()
     finally:

@@ -9,6 +9,8 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
+from hhtui.text import sanitise
+
 Piece = tuple[str, Style]
 
 
@@ -54,6 +56,9 @@ def strip_of(pieces: Iterable[Piece], width: int, base: Style) -> Strip:
     for text, style in pieces:
         if not text:
             continue
+        if not text.isprintable():
+            # Whoever composed this line forgot to: nothing gets past here.
+            text = sanitise(text, len(text) * 8)
         length = cell_len(text)
         if used + length > width:
             text = set_cell_size(text, width - used)

@@ -111,6 +111,7 @@ class Link:
         self._retry_at: dict[str, float] = {}
         self._stale: set[str] = set()
         self._all_stale = False
+        self._sampled = 0.0
         self._wake = asyncio.Event()
         self._pending: list[BusMessage] = []
 
@@ -132,9 +133,15 @@ class Link:
             parts.create_task(self._tick(), name="link-clock")
 
     async def _take_events(self) -> None:
-        # "0-0" is before everything: what is kept of the past is listed too.
+        # "0-0" is before everything: what is kept of the past is listed too, what is not kept was not lost on the way.
+        first = True
         async for document in self._open.events("0-0", watch=True, on_state=self._state_changed):
             message = records.message_of(document)
+            if first:
+                message, first = replace(message, dropped=0), False
+            if message.event is not None and message.event.type == EventType.METRICS:
+                self._take_metrics(records.metrics_of(message.event.data))
+                continue
             self._note(message)
             self._pending.append(message)
             self._wake.set()
@@ -148,7 +155,7 @@ class Link:
 
     def _note(self, message: BusMessage) -> None:
         event = message.event
-        if event is None or event.type in (EventType.METRICS, EventType.LOG):
+        if event is None or event.type == EventType.LOG:
             return
         if event.type in _WHOLE_ENGINE:
             self._all_stale = True
@@ -177,13 +184,12 @@ class Link:
 
     async def _tick(self) -> None:
         """The one clock of the interface."""
-        sampled = engine = resynced = self._clock()
+        engine = resynced = self._clock()
         while True:
             await asyncio.sleep(1.0 - time.monotonic() % 1.0)
             now = self._clock()
             if self.snapshot.connection is Connection.UP:
-                if now - sampled >= SAMPLE_SECONDS - 0.1:
-                    sampled = now
+                if now - self._sampled > 2 * SAMPLE_SECONDS:
                     await self._tried(self._read_metrics())
                 if now - engine >= ENGINE_SECONDS:
                     engine = now
@@ -247,7 +253,10 @@ class Link:
             self._post(AppsChanged(frozenset(changed), came_or_went))
 
     async def _read_metrics(self) -> None:
-        metrics = records.metrics_of(await self._open.metrics())
+        self._take_metrics(records.metrics_of(await self._open.metrics()))
+
+    def _take_metrics(self, metrics: Metrics) -> None:
+        self._sampled = self._clock()
         self.snapshot.metrics = metrics
         self.history.append(Point(metrics.machine.cpu_percent, metrics.machine.celsius))
         if metrics.redis != self.snapshot.redis:
@@ -279,9 +288,10 @@ class Link:
         """Tell the engine what is wanted; what becomes of it is told by events with this correlation id."""
         return records.app_of(await self._open.command(app_id, verb.value, correlation_id=correlation_id))
 
-    async def log_files(self, app_id: str) -> list[str]:
-        """The names of the app's log files."""
-        return [str(file["name"]) for file in await self._open.logs(app_id) if file.get("name")]
+    async def log_files(self, app_id: str) -> dict[str, int]:
+        """The app's log files: names and sizes in bytes."""
+        files = await self._open.logs(app_id)
+        return {str(file["name"]): int(file.get("size_bytes") or 0) for file in files if file.get("name")}
 
     async def log_page(self, app_id: str, name: str, query: dict[str, Any]) -> LogPage:
         """Lines of a log."""

@@ -177,7 +177,7 @@ class HomeDriver(LinuxDriver):
                 ready = selector.select(timeout)
                 if any(key.fd == self._wake_read for key, _ in ready):
                     os.read(self._wake_read, 64)
-                    continue
+                    return
                 if ready:
                     try:
                         data = os.read(self.fileno, 4096)

@@ -98,7 +98,7 @@ def why(app: App, retry_in: float | None = None) -> str:
                 return message or reason or f"its health is {app.health.value}"
             if app.manifest_changed:
                 return "its manifest changed: restart it to apply"
-            return message or reason
+            return message or sanitise(app.description, 200)
         case Status.STOPPED:
             return error or reason or ended
         case _:
@@ -116,10 +116,10 @@ def url_of(app: App, host: str) -> str | None:
     """The address of the app's page for somebody who sits at another machine; None if it has no port."""
     if app.port is None:
         return None
-    path = "/"
+    path = ""
     endpoints = app.manifest.get("endpoints")
     if isinstance(endpoints, dict) and isinstance(endpoints.get("ui"), str):
-        path = endpoints["ui"]
+        path = endpoints["ui"].removesuffix("/")
     shown = f"[{host}]" if ":" in host else host
     return sanitise(f"http://{shown}:{app.port}{path}", 300)
 
@@ -151,23 +151,39 @@ def event_look(event: Event) -> str:
 
 
 def event_words(event: Event) -> str:
-    """One line of what an event tells; the first of its sentences, else its data."""
+    """One line of what an event tells: the sentences in its data that matter for its type, else all of its data."""
     data = event.data
-    parts = [str(data[name]) for name in ("message", "words", "error", "reason", "detail") if _tells(data.get(name))]
-    said = list(dict.fromkeys(parts))
+    names: tuple[str, ...] = ("message", "words", "error", "detail", "reason")
     match event.type:
-        case EventType.HEALTH_CHECK:
-            said.insert(0, str(data.get("health", "")))
+        case EventType.APP_INSTALLING:
+            names = ("progress", "reason")
         case EventType.APP_STARTED | EventType.APP_ADOPTED:
-            said += [f"{name} {data[name]}" for name in ("port", "pid") if data.get(name) is not None]
+            names = ("port", "pid")
+        case EventType.HEALTH_CHECK:
+            names = ("health", "message")
+        case EventType.APP_CRASHED:
+            names = ("reason", "stderr")
         case EventType.CONFIG_CHANGED:
-            keys = data.get("keys") or data.get("changed")
-            if isinstance(keys, list):
-                said.append(", ".join(str(key) for key in keys))
+            names = ("message", "keys", "changed", "restart_needed", "error")
+    said = [_said(name, data[name]) for name in names if data.get(name) not in (None, "", [])]
+    if event.type == EventType.APP_INSTALLING:
+        said = said[:1]
     if not said:
-        skipped = ("app_id", "status")
-        said = [f"{key}={_short(value)}" for key, value in data.items() if key not in skipped and value is not None]
-    return sanitise("; ".join(part for part in said if part), 500)
+        said = [
+            f"{key}={_short(value)}"
+            for key, value in data.items()
+            if key not in ("app_id", "status") and value is not None
+        ]
+    return sanitise("; ".join(dict.fromkeys(part.strip() for part in said if part.strip())), 500)
+
+
+def _said(name: str, value: Any) -> str:
+    if name in ("port", "pid"):
+        return f"{name} {value}"
+    if name == "stderr" and isinstance(value, list):
+        # The last line of a traceback is the one that names the error.
+        return str(value[-1])
+    return ", ".join(str(part) for part in value) if isinstance(value, list) else str(value)
 
 
 def foreign_words(message: BusMessage) -> str:
@@ -205,10 +221,6 @@ def outcome(event: Event, app: App | None, host: str) -> tuple[str, str] | None:
 def local_time(moment: datetime | None, spec: str = "%H:%M:%S") -> str:
     """A time of day where the user is; nothing for nothing."""
     return aware(moment).astimezone().strftime(spec) if moment else ""
-
-
-def _tells(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
 
 
 def _short(value: Any) -> str:

@@ -13,6 +13,7 @@ from hhtui.client.link import LinkState
 from hhtui.errors import ConflictError, HomeHelperError, NoEngineError, UnknownAppError
 from hhtui.paths import Home
 from hhtui.tui.app import HomeHelperApp
+from hhtui.tui.link import Link
 
 Document = dict[str, Any]
 NOW = datetime(2026, 11, 24, 11, 20, 1, tzinfo=UTC)
@@ -287,4 +288,7 @@ def make_app(transport: FakeTransport | None = None, *, home: Path = Path("/home
     """The interface above a fake transport, with a fixed clock and host."""
     options = {"machine": "pi", "host": "pi.local", "now": lambda: NOW, "encoding": "UTF-8", **options}
     connector = FakeConnector(transport or FakeTransport(), ours=ours)
-    return HomeHelperApp(Home.at(home, environ={}), connector, **options)  # type: ignore[arg-type]
+    made = HomeHelperApp(Home.at(home, environ={}), connector, **options)  # type: ignore[arg-type]
+    made.link = Link(connector.connect, made.post_message, clock=lambda: 1000.0)
+    made.link.since = NOW
+    return made

@@ -80,6 +80,10 @@ class AppPage(HomeScreen):
         lines = self._facts(app, max(view.content_size.width - 2, 20))
         view.set_lines([[(glyphs.keep(text), style) for text, style in line] for line in lines])
 
+    def caught_up(self) -> None:
+        super().caught_up()
+        self.load()
+
     def apps_changed(self, change: AppsChanged) -> None:
         super().apps_changed(change)
         if self.app_id in change.changed:
@@ -135,7 +139,10 @@ class AppPage(HomeScreen):
             say("Port", str(app.port))
         self._usage(app, say)
         if app.process_id is not None:
-            say("Process", f"{app.process_id}" + (f" {glyphs.dot} {app.service_name}" if app.service_name else ""))
+            say(
+                "Process",
+                f"{app.process_id}" + (f" {glyphs.dot} {sanitise(app.service_name, 80)}" if app.service_name else ""),
+            )
         say("Restarts", str(app.restarts), looks.warning if app.restarts else looks.text)
         if app.exit is not None:
             say("Last exit", f"{sanitise(app.exit.words, 300)} ({words.local_time(app.exit.at, '%Y-%m-%d %H:%M:%S')})")

@@ -13,6 +13,7 @@ from hhtui.tui.messages import AppsChanged
 from hhtui.tui.records import BusMessage
 from hhtui.tui.widgets.filter_input import FilterInput
 from hhtui.tui.widgets.key_bar import KeyBar
+from hhtui.tui.widgets.line_view import LineView
 from hhtui.tui.widgets.log_view import LogView
 from hhtui.tui.widgets.status_line import StatusLine
 from hhtui.tui.words import name_of, url_of
@@ -39,7 +40,18 @@ class HomeScreen(Screen[None]):
         """The app, with its own type."""
         return cast("HomeHelperApp", self.app)
 
-    # What the link tells
+    # What the link tells; to a screen that is covered nothing is told but events
+
+    def on_screen_resume(self) -> None:
+        """The screen is seen (again): show what happened meanwhile."""
+        for view in self.query(LineView):
+            view.refresh()
+        if self.is_mounted:
+            self.call_later(self.caught_up)
+
+    def caught_up(self) -> None:
+        """Load everything anew."""
+        self.query_one(StatusLine).load()
 
     def apps_changed(self, change: AppsChanged) -> None:
         """Apps are new, gone or different."""
@@ -102,7 +114,7 @@ class HomeScreen(Screen[None]):
         from hhtui.tui.screens.log_viewer import LogViewer
 
         if app_id := self.current_id():
-            self.app.push_screen(LogViewer(app_id, "app"))
+            self.app.push_screen(LogViewer(app_id))
 
     @on(LogView.OpenViewer)
     def _open_viewer(self, message: LogView.OpenViewer) -> None:

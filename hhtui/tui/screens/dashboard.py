@@ -146,6 +146,13 @@ class Dashboard(HomeScreen):
 
     # What the link tells
 
+    def caught_up(self) -> None:
+        super().caught_up()
+        self.apps.load()
+        self.query_one(Gauges).load()
+        self.stream.sync()
+        self.log_view.app_changed()
+
     def apps_changed(self, change: AppsChanged) -> None:
         super().apps_changed(change)
         if change.came_or_went or self.apps.filter or self.apps.sorting != SORTS[0]:

@@ -23,16 +23,17 @@ class LogViewer(HomeScreen):
     ]
     AUTO_FOCUS = "LogView"
 
-    def __init__(self, app_id: str, file: str) -> None:
+    def __init__(self, app_id: str, file: str | None = None) -> None:
         super().__init__()
         self.app_id = app_id
         self._file = file
 
     def compose_body(self) -> ComposeResult:
-        yield LogView(app_id=self.app_id, file=self._file, large=True)
+        yield LogView(large=True)
 
     def on_mount(self) -> None:
         """Say which keys work here."""
+        self.query_one(LogView).show(self.app_id, self._file)
         self.query_one(KeyBar).show(Place.VIEWER, Place.LOG, without=("log.open",))
 
     def ticked(self) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from textual.binding import Binding
-
 from hhtui.tui.screens.choice import ChoiceScreen
 
 
@@ -21,5 +19,4 @@ class QuitScreen(ChoiceScreen):
                 ("stay", "n", "stay here"),
             ),
         )
-        self._bindings._add_binding(Binding("ctrl+c", "answer('interrupt')", show=False, priority=True))
-        self._bindings._add_binding(Binding("q", "answer('keep')", show=False))
+        self._bindings.bind("q", "answer('keep')", show=False)

@@ -6,6 +6,7 @@ from collections.abc import Hashable
 
 from hhtui.text import human_bytes, sanitise
 from hhtui.tui.cells import Piece, fit
+from hhtui.tui.glyphs import Glyphs
 from hhtui.tui.records import Machine
 from hhtui.tui.themes import Looks
 from hhtui.tui.widgets.line_view import LineView
@@ -31,10 +32,10 @@ class Gauges(LineView):
         """Show what is known already."""
         self.load()
 
-    def on_resize(self) -> None:
+    def resized(self) -> None:
         """Bars are as long as there is room."""
-        super().on_resize()
-        self.load()
+        self._lines = self._compose_lines()
+        super().resized()
 
     def notify_style_update(self) -> None:
         """The lines hold styles of the theme."""
@@ -202,7 +203,7 @@ def level(percent: float | None) -> str:
     return "bad" if percent >= 90 else "warning" if percent >= 70 else "good"
 
 
-def summary(machine: Machine, looks: Looks, down: str, up: str, degree: str) -> list[Piece]:
+def summary(machine: Machine, looks: Looks, glyphs: Glyphs) -> list[Piece]:
     """The machine in one line, for the smallest screens."""
     pieces: list[Piece] = []
 
@@ -215,8 +216,8 @@ def summary(machine: Machine, looks: Looks, down: str, up: str, degree: str) -> 
     add("Disk", machine.disk_percent)
     if (celsius := machine.celsius) is not None:
         look = "bad" if celsius >= 80 else "warning" if celsius >= 70 else "good"
-        pieces += [(" Temp ", looks.dim), (f"{celsius:.0f}{degree}C", looks.named(look))]
-    pieces.append((f" {down}{_rate(machine.received)} {up}{_rate(machine.sent)}", looks.dim))
+        pieces += [(" Temp ", looks.dim), (f"{celsius:.0f}{glyphs.degree}C", looks.named(look))]
+    pieces.append((f" {glyphs.down}{_rate(machine.received)} {glyphs.up}{_rate(machine.sent)}", looks.dim))
     if machine.throttled:
         pieces.append((" throttled!", looks.bad))
     return pieces

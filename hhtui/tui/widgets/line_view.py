@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from textual import events
 from textual.binding import BindingType
 from textual.content import Content
-from textual.geometry import Region
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
+from hhtui.text import sanitise
 from hhtui.tui import keymap
 from hhtui.tui.cells import Piece, strip_of
 from hhtui.tui.glyphs import Glyphs
@@ -49,6 +50,7 @@ class LineView(Widget, can_focus=True, inherit_bindings=False):
         self.top = 0
         self.cursor = 0
         self._painted: dict[int, Hashable] = {}
+        self._size_seen = Size(0, 0)
 
     # What a panel says of itself
 
@@ -101,7 +103,7 @@ class LineView(Widget, can_focus=True, inherit_bindings=False):
     def sync(self) -> None:
         """Redraw what changed since it was painted, and nothing else."""
         self._clamp()
-        if not self.is_attached or not self.content_size:
+        if not self.is_attached or not self.content_size or not self.hh.shows(self.screen):
             return
         width = self.content_size.width
         changed = [
@@ -137,6 +139,10 @@ class LineView(Widget, can_focus=True, inherit_bindings=False):
 
     def render_line(self, y: int) -> Strip:
         """One line of the panel."""
+        if self._size_seen != self.content_size:
+            self._size_seen = self.content_size
+            self._painted.clear()
+            self.resized()
         width = self.content_size.width
         self._painted[y] = self._row_key(y)
         base = self.rich_style
@@ -171,9 +177,8 @@ class LineView(Widget, can_focus=True, inherit_bindings=False):
         super().notify_style_update()
         self._painted.clear()
 
-    def on_resize(self) -> None:
-        """Another size: other lines are visible."""
-        self._painted.clear()
+    def resized(self) -> None:
+        """The size is another one than at the last painting, which begins now."""
         self._clamp()
 
     def on_focus(self) -> None:
@@ -187,10 +192,12 @@ class LineView(Widget, can_focus=True, inherit_bindings=False):
     def label(self, title: str, subtitle: str) -> None:
         """Words in the border, plain text; only the border's line that changed is redrawn."""
         for name, text, y in (("_border_title", title, 0), ("_border_subtitle", subtitle, self.outer_size.height - 1)):
-            text = self.glyphs.keep(text)
+            text = self.glyphs.keep(sanitise(text, 400))
             old: Content | None = getattr(self, name)
             if (old.plain if old is not None else "") != text:
                 setattr(self, name, Content(text) if text else None)
+                if not self.hh.shows(self.screen):
+                    continue
                 offset = self.content_offset
                 self.refresh(Region(-offset.x, y - offset.y, self.outer_size.width, 1))
 

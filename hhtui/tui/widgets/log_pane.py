@@ -24,12 +24,10 @@ _TIMES = ("%H:%M:%S", "%m-%d %H:%M:%S", "")
 class LogPane(LineView):
     """Follows until somebody scrolls up, then counts what is new; ``large`` is on a screen of its own."""
 
-    def __init__(
-        self, *, id: str | None = None, app_id: str | None = None, file: str = "app", large: bool = False
-    ) -> None:
+    def __init__(self, *, id: str | None = None, large: bool = False) -> None:
         super().__init__(id=id)
-        self.app_id = app_id
-        self.file = file
+        self.app_id: str | None = None
+        self.file = "app"
         self.large = large
         self.following = True
         self.unseen = 0
@@ -55,10 +53,8 @@ class LogPane(LineView):
         self._changed()
 
     def on_mount(self) -> None:
-        """Load what was asked for before the widget existed."""
+        """Say what is (not yet) shown."""
         self._title()
-        if self.app_id and not self._window.loaded:
-            self.load(1)
 
     # Loading
 
@@ -92,7 +88,7 @@ class LogPane(LineView):
 
     def tick(self) -> None:
         """A second has passed: fetch what is new, if anybody can see it."""
-        seen = self.is_attached and self.screen.is_current and self.display and bool(self.content_size)
+        seen = self.is_attached and self.display and bool(self.content_size)
         if self.app_id and seen and not self._busy and self._window.loaded:
             self._catch_up()
 
@@ -246,13 +242,13 @@ class LogPane(LineView):
             return [(self.glyphs.keep(" Loading …"), self.looks.dim)]
         return [(f" {self.file}.log is empty.", self.looks.dim)]
 
-    def on_resize(self) -> None:
+    def resized(self) -> None:
         """Another width wraps differently; a followed log stays at its end."""
-        super().on_resize()
         self._layout()
         if self.following:
             self.top = self.last_top
-        self._title()
+        super().resized()
+        self.call_later(self._title)
 
     # Moving
 

@@ -12,6 +12,7 @@ from hhtui.errors import HomeHelperError
 from hhtui.model.states import Status
 from hhtui.text import sanitise
 from hhtui.tui import keymap
+from hhtui.tui.records import App
 from hhtui.tui.widgets.log_pane import LogPane
 
 USUAL_FILES = ("app", "error", "access", "setup")
@@ -38,28 +39,43 @@ class LogView(LogPane):
             self.view = view
 
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.bindings(keymap.Place.LOG)]
+    _chosen = False
+    _status: Status | None = None
 
     # Which file
 
     def show(self, app_id: str | None, file: str | None = None) -> None:
-        """Another app's log, or another file of it, from its newest line."""
-        file = file or self._fitting(app_id)
-        if (app_id, file) != (self.app_id, self.file) or not self._window.loaded:
+        """Another app's log, from its newest line; without ``file`` the one that is worth a look in its state."""
+        self._chosen = file is not None
+        if file is not None:
+            self._open(app_id, file)
+        elif app_id is None:
+            self._open(None, "app")
+        else:
+            self._choose(app_id)
+
+    def _open(self, app_id: str | None, file: str) -> None:
+        if (app_id, file) != (self.app_id, self.file) or not self._window.loaded or self.failure:
             self.app_id, self.file = app_id, file
             self._restart()
             self.load(1)
 
     def app_changed(self) -> None:
-        """The app is in another state: from installing to running another file is worth a look."""
-        if self.file in ("app", "setup") and (self.failure or not self._window.lines or self.file == "setup"):
-            self.show(self.app_id)
+        """The app may be in another state; what the user chose, or reads back in, stays."""
+        app = self.hh.link.snapshot.apps.get(self.app_id or "")
+        if app is not None and app.status is not self._status and not self._chosen and self.following:
+            self._choose(app.app_id)
 
-    def _fitting(self, app_id: str | None) -> str:
-        app = self.hh.link.snapshot.apps.get(app_id or "")
-        if app is None:
-            return "app"
-        never_ran = app.exit is None and app.started_at is None
-        return "setup" if app.status is Status.INSTALLING or (app.status is Status.FAILED and never_ran) else "app"
+    @work(thread=False, group="log-files", exclusive=True, exit_on_error=True)
+    async def _choose(self, app_id: str) -> None:
+        app = self.hh.link.snapshot.apps.get(app_id)
+        self._status = app.status if app else None
+        wanted = _worth_a_look(app)
+        try:
+            sizes = await self.hh.link.log_files(app_id)
+        except HomeHelperError:
+            sizes = {}
+        self._open(app_id, next((name for name in wanted if sizes.get(name)), wanted[-1]))
 
     @work(thread=False, group="log-files", exclusive=True, exit_on_error=True)
     async def action_next_file(self) -> None:
@@ -71,7 +87,7 @@ class LogView(LogPane):
         except HomeHelperError as error:
             self.hh.say(error.message, "error")
             return
-        names = [name for name in USUAL_FILES if name in found] + sorted(set(found) - set(USUAL_FILES))
+        names = [name for name in USUAL_FILES if name in found] + sorted(found.keys() - set(USUAL_FILES))
         if not names:
             self.hh.say(f"{self.app_id} has no logs yet.", "warning")
         else:
@@ -181,3 +197,14 @@ class LogView(LogPane):
             self.top = row - self.rows // 2
         self.following = False
         self._changed()
+
+
+def _worth_a_look(app: App | None) -> tuple[str, ...]:
+    """Log files by what an app's state makes interesting: the first that holds anything, else the last."""
+    if app is None:
+        return ("app",)
+    if app.status is Status.INSTALLING or (app.status is Status.FAILED and app.started_at is None):
+        return ("setup", "app")
+    if app.status in (Status.FAILED, Status.BACKOFF):
+        return ("error", "app")
+    return ("app", "error", "app")

@@ -44,7 +44,6 @@ class StatusLine(LineView, can_focus=False):
 
     def on_resize(self) -> None:
         """Fewer words where there is less room."""
-        super().on_resize()
         self.load()
 
     def notify_style_update(self) -> None:
@@ -58,9 +57,8 @@ class StatusLine(LineView, can_focus=False):
         snapshot = self.hh.link.snapshot
         lines = [self._first(self.size.width or 80)]
         lines += [[(" ! " + self.glyphs.keep(text), self.looks.alarm)] for text in self._problems()]
-        if self.hardware and snapshot.metrics is not None:
-            glyphs = self.glyphs
-            lines.append(summary(snapshot.metrics.machine, self.looks, glyphs.down, glyphs.up, glyphs.degree))
+        if self.hardware:
+            lines.append(summary(snapshot.metrics.machine, self.looks, self.glyphs) if snapshot.metrics else [])
         self._lines = lines
         if self.styles.height is None or self.styles.height.value != len(lines):
             self.styles.height = len(lines)

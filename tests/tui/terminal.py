@@ -1,0 +1,137 @@
+"""A real pseudo-terminal with the interface in it: what it writes, how it ends, what it leaves behind."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import sys
+import termios
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+ROOT = Path(__file__).resolve().parents[2]
+# ECMA-48: CSI sequences; OSC, DCS, SOS, PM and APC strings; other escapes; C1 controls as single characters.
+CSI = re.compile(rb"\x1b\[([<>?=]?)([0-9;:]*)([ -/]*)([@-~])")
+STRINGS = re.compile(rb"\x1b[\]PX^_]")
+
+
+class Terminal:
+    """``command`` (or a Python program) in a terminal of ``size`` (columns, rows)."""
+
+    def __init__(
+        self,
+        program: str,
+        *arguments: str,
+        size: tuple[int, int] = (80, 24),
+        env: dict[str, str] | None = None,
+        command: list[str] | None = None,
+    ) -> None:
+        self.master, self._slave = pty.openpty()
+        self.resize(*size)
+        self.before = termios.tcgetattr(self._slave)
+        self.output = b""
+        environ = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", "TZ": "UTC", "LC_ALL": "C.UTF-8"}
+        environ.update(PYTHONPATH=str(ROOT), PYTHONDONTWRITEBYTECODE="1", **(env or {}))
+        for name in ("COLUMNS", "LINES"):
+            environ.pop(name, None)
+        words = command or [sys.executable, "-c", program, *arguments]
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self.master)
+            _login(self._slave)
+            os.execvpe(words[0], words, environ)
+        self.code: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.code is None:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        for descriptor in (self.master, self._slave):
+            try:
+                os.close(descriptor)
+            except OSError:
+                pass
+
+    def resize(self, columns: int, rows: int) -> None:
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def type(self, keys: str) -> None:
+        os.write(self.master, keys.encode())
+
+    def read(self, seconds: float) -> bytes:
+        """What comes within ``seconds``."""
+        return self._read(time.monotonic() + seconds, lambda _: False)
+
+    def wait_for(self, text: str, seconds: float = 15) -> bytes:
+        """Read until the output since the last call holds ``text``."""
+        wanted = text.encode()
+        got = self._read(time.monotonic() + seconds, lambda data: wanted in data)
+        assert wanted in got, f"{text!r} did not come; the last output is {got[-2000:]!r}"
+        return got
+
+    def settle(self, quiet: float = 1.2, seconds: float = 15) -> None:
+        """Read until nothing comes for ``quiet`` seconds."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if not self.read(quiet):
+                return
+        raise AssertionError("the output does not come to rest")
+
+    def _read(self, deadline: float, enough: Callable[[bytes], bool]) -> bytes:
+        got = b""
+        while not enough(got) and (left := deadline - time.monotonic()) > 0:
+            ready, _, _ = select.select([self.master], [], [], left)
+            if ready:
+                try:
+                    data = os.read(self.master, 65536)
+                except OSError:
+                    break
+                if not data:
+                    break
+                got += data
+        self.output += got
+        return got
+
+    def end(self, seconds: float = 10) -> int:
+        """Read on until the program has ended; its exit code as a shell would tell it."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.code = os.waitstatus_to_exitcode(status)
+                self.read(0.2)
+                return self.code if self.code >= 0 else 128 - self.code
+            self.read(0.05)
+        raise AssertionError("the program does not end")
+
+    def attributes(self) -> list[Any]:
+        return termios.tcgetattr(self._slave)
+
+
+def _login(slave: int) -> None:
+    os.setsid()
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    for descriptor in (0, 1, 2):
+        os.dup2(slave, descriptor)
+    if slave > 2:
+        os.close(slave)
+
+
+def modes_left_on(output: bytes) -> set[str]:
+    """DEC private modes that the output switched on and did not switch off again (7 and 25 are on by default)."""
+    state = {"7": True, "25": True}
+    for private, parameters, _, final in CSI.findall(output):
+        if private == b"?" and final in (b"h", b"l"):
+            for mode in parameters.decode().split(";"):
+                state[mode] = final == b"h"
+    return {mode for mode, on in state.items() if on != (mode in ("7", "25"))}

@@ -1,0 +1,156 @@
+"""The interface in a real pseudo-terminal: bytes, signals, and what is left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.tui.hostile import FORBIDDEN
+from tests.tui.terminal import CSI, STRINGS, Terminal, modes_left_on
+
+PROGRAM = "import sys; from tests.tui.in_terminal import main; sys.exit(main(sys.argv[1]))"
+
+
+def restored(terminal: Terminal) -> None:
+    assert modes_left_on(terminal.output) == set()
+    assert terminal.attributes() == terminal.before
+    assert terminal.output.rfind(b"\x1b[?1049l") > terminal.output.rfind(b"\x1b[?1049h")
+
+
+def test_q_and_enter_leave_the_apps_running_and_the_terminal_as_it_was() -> None:
+    with Terminal(PROGRAM, "own") as terminal:
+        terminal.wait_for("Doorbell")
+        terminal.type("q")
+        terminal.wait_for("keep apps running")
+        terminal.type("\r")
+        assert terminal.end() == 0
+        restored(terminal)
+        assert b"left\r\n" in terminal.output
+
+
+def test_q_just_leaves_an_engine_that_was_there_before() -> None:
+    with Terminal(PROGRAM, "attached") as terminal:
+        terminal.wait_for("Doorbell")
+        terminal.type("q")
+        assert terminal.end() == 0
+        restored(terminal)
+
+
+def test_ctrl_c_twice_leaves_with_130() -> None:
+    with Terminal(PROGRAM, "own") as terminal:
+        terminal.wait_for("Doorbell")
+        terminal.type("\x03")
+        terminal.wait_for("keep apps running")
+        terminal.type("\x03")
+        assert terminal.end() == 130
+        restored(terminal)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_restores_the_terminal_and_ends_with_the_conventional_code(number: signal.Signals) -> None:
+    with Terminal(PROGRAM, "own") as terminal:
+        terminal.wait_for("Doorbell")
+        os.kill(terminal.pid, number)
+        assert terminal.end() == 128 + number
+        restored(terminal)
+
+
+def test_a_lost_terminal_ends_the_interface() -> None:
+    with Terminal(PROGRAM, "own") as terminal:
+        terminal.wait_for("Doorbell")
+        os.close(terminal._slave)
+        os.close(terminal.master)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            pid, status = os.waitpid(terminal.pid, os.WNOHANG)
+            if pid:
+                break
+            time.sleep(0.02)
+        assert pid, "it still runs without a terminal"
+        terminal.code = os.waitstatus_to_exitcode(status)
+        assert terminal.code == 128 + signal.SIGHUP
+
+
+def test_a_terminal_that_does_not_read_does_not_keep_a_signal_from_ending_it() -> None:
+    with Terminal(PROGRAM, "flood", size=(200, 60)) as terminal:
+        terminal.wait_for("Doorbell")
+        time.sleep(2)
+        began = time.monotonic()
+        os.kill(terminal.pid, signal.SIGTERM)
+        pid = 0
+        while not pid and time.monotonic() - began < 10:
+            pid, status = os.waitpid(terminal.pid, os.WNOHANG)
+            time.sleep(0.02)
+        assert pid, "it hangs on the terminal that nobody reads"
+        terminal.code = os.waitstatus_to_exitcode(status)
+        assert terminal.code == 143
+        assert terminal.attributes() == terminal.before
+
+
+def test_a_bug_is_one_line_and_the_terminal_is_restored(tmp_path: Path) -> None:
+    with Terminal(PROGRAM, "bug", env={"HOMEHELPER_HOME": str(tmp_path)}) as terminal:
+        terminal.wait_for("Doorbell")
+        assert terminal.end() == 1
+        restored(terminal)
+        after = terminal.output[terminal.output.rfind(b"\x1b[?1049l") :]
+        assert b"a bug in the interface: RuntimeError: the sky falls" in after
+        assert b"Traceback" not in after
+
+
+def test_nothing_is_written_when_nothing_changes() -> None:
+    with Terminal(PROGRAM, "own", size=(120, 40)) as terminal:
+        terminal.wait_for("Doorbell")
+        terminal.settle()
+        assert terminal.read(3.5) == b""
+
+
+def test_hostile_text_reaches_the_terminal_harmless_everywhere() -> None:
+    with Terminal(PROGRAM, "hostile", size=(120, 40)) as terminal:
+        terminal.wait_for("Evil")
+        # Every panel, the app page with its manifest, an event's details, the viewer, a search, help, the palette.
+        keys_of_a_tour = ("2", "3", "4", "z", "z", "\r", "\x1b", "k", "\r", "\x1b", "1", "\r", "m", "\x1b[6~",
+                          "\x1b[6~", "\x1b", "l", "w", "o", "w", "/", "owned\r", "n", "\x1b", "\x1b", "s", "?", "q", ":",
+                          "evil")  # fmt: skip
+        for keys in keys_of_a_tour:
+            terminal.type(keys)
+            terminal.read(0.25)
+        os.kill(terminal.pid, signal.SIGTERM)
+        assert terminal.end() == 143
+        for forbidden in FORBIDDEN:
+            assert forbidden not in terminal.output, forbidden
+        assert not STRINGS.search(terminal.output)
+        known = {(b"", b"m"), (b"", b"H"), (b"?", b"h"), (b"?", b"l"), (b"?", b"p"), (b">", b"u"), (b"<", b"u")}
+        assert {(private, final) for private, _, _, final in CSI.findall(terminal.output)} <= known
+        restored(terminal)
+
+
+def test_no_color_means_no_colour_at_all() -> None:
+    with Terminal(PROGRAM, "own", env={"NO_COLOR": "1"}) as terminal:
+        terminal.wait_for("Doorbell")
+        for keys in ("2", "3", "4", "?", "q", "q"):
+            terminal.type(keys)
+            terminal.read(0.3)
+        codes = {code for found in re.findall(rb"\x1b\[([0-9;]*)m", terminal.output) for code in found.split(b";")}
+        assert codes <= {b"", b"0", b"1", b"2", b"3", b"4", b"7", b"39", b"49"}
+
+
+def test_a_locale_without_utf8_gets_ascii_alone() -> None:
+    with Terminal(PROGRAM, "own", env={"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}) as terminal:
+        terminal.wait_for("* running")
+        for keys in ("2", "4", "\r", "\x1b", "?", "q", ":", "x\x1b"):
+            terminal.type(keys)
+            terminal.read(0.3)
+        assert terminal.output.isascii()
+
+
+def test_too_small_a_terminal_is_told_and_recovers() -> None:
+    with Terminal(PROGRAM, "own", size=(50, 10)) as terminal:
+        terminal.wait_for("Terminal too small: 50x10")
+        terminal.resize(100, 30)
+        os.kill(terminal.pid, signal.SIGWINCH)
+        terminal.wait_for("Doorbell")
