@@ -136,8 +136,18 @@ class EngineClient:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> Any:
+        request = wire.request_bytes(method, path, body, headers)
         seconds = timeout or self.timeout
-        connection = self._sent(wire.request_bytes(method, path, body, headers), seconds)
+        try:
+            return self._exchange(request, seconds)
+        except wire.EngineGoneError:
+            # An engine that reloads in place closes what it has not answered; to read twice does no harm.
+            if method != "GET":
+                raise
+            return self._exchange(request, seconds)
+
+    def _exchange(self, request: bytes, seconds: float) -> Any:
+        connection = self._sent(request, seconds)
         try:
             status, answer_headers, rest = self._read_head(connection)
             return wire.parse_body(status, answer_headers, rest + self._read_rest(connection))
@@ -191,7 +201,7 @@ class EngineClient:
         while b"\r\n\r\n" not in data:
             chunk = connection.recv(65536)
             if not chunk:
-                raise wire.EngineSilentError("the engine ended before it answered; try again")
+                raise wire.EngineGoneError("the engine ended before it answered; try again")
             data += chunk
             if len(data) > wire.MAX_HEAD_BYTES and b"\r\n\r\n" not in data:
                 raise wire.EngineSilentError("what listens on the engine's socket is no engine")

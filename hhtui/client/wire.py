@@ -37,6 +37,10 @@ class EngineSilentError(HomeHelperError):
     slug = "engine_silent"
 
 
+class EngineGoneError(EngineSilentError):
+    """It closed the connection before it answered: it ended, or reloads in place."""
+
+
 class EngineRefusedError(HomeHelperError):
     """The engine answered with an error that has no class of its own."""
 

@@ -28,7 +28,8 @@ from hhtui.engine.fleet import Fleet
 from hhtui.engine.handover import Handover
 from hhtui.engine.hardware.history import MetricsHistory
 from hhtui.engine.hardware.reader import HardwareReader
-from hhtui.engine.hardware.sampler import MetricsSampler, TrackedApp
+from hhtui.engine.hardware.sampler import MetricsSampler, TrackedApp, own_memory_mb
+from hhtui.engine.home_folders import make_home
 from hhtui.engine.housekeeping import Housekeeping
 from hhtui.engine.lock import EngineLock
 from hhtui.engine.logs.capture import LogCapture
@@ -36,15 +37,17 @@ from hhtui.engine.logs.engine_log import EngineLog
 from hhtui.engine.logs.limits import LogLimits
 from hhtui.engine.logs.reader import list_logs, read_page
 from hhtui.engine.on_demand_app import IdleClock
+from hhtui.engine.problems import Problems
 from hhtui.engine.process.cgroup import Cgroups
 from hhtui.engine.process.tree import ProcessTable
+from hhtui.engine.redis_keys import register_keys
 from hhtui.engine.registry import LoadedRegistry, Registry, load_registry
 from hhtui.engine.services import Services
 from hhtui.engine.systemd import Notifier
 from hhtui.errors import HomeHelperError
 from hhtui.model.app import AppRecord, Status, Verb
 from hhtui.model.config import Config
-from hhtui.model.config_file import load_config, shown
+from hhtui.model.config_file import load_config
 from hhtui.model.engine import ConfigView, EngineInfo
 from hhtui.model.event import EventType, new_correlation_id
 from hhtui.model.log import LogFile, LogPage, LogQuery
@@ -81,9 +84,10 @@ class Engine:
         self._handover = handover
         self._console = console
         self._began = time.monotonic()
-        self._problems: dict[str, str] = {}
-        self._latest_metrics: dict[str, Any] | None = None
+        self.problems = Problems(self._publish_error)
+        self.latest_metrics: dict[str, Any] | None = None
         self.home = Home.at(root, environ=environ)
+        self._bus: EventBus | None = None
         self.stopped = asyncio.Event()
         self.keep_apps = False
         self.reload_wanted = False
@@ -103,7 +107,7 @@ class Engine:
         """Take the home, take over what runs, start what is to start, and serve."""
         self._loop = asyncio.get_running_loop()
         self._start_threads()
-        _make_home(self.home)
+        make_home(self.home)
         self.lock = EngineLock(self.home)
         self.lock.acquire(self._handover.lock if self._handover else None)
         try:
@@ -116,7 +120,7 @@ class Engine:
         loaded = load_config(self.home, self._environ, repair=True)
         manager = loaded.config.process_manager
         self.home = Home.at(self._root, manager.data_dir, manager.logs_dir, self._environ)
-        _make_home(self.home)
+        make_home(self.home)
         self.engine_log = EngineLog(self.home, loaded.config.logging, self._publish_log, console=self._console)
         self.engine_log.start()
         log.info("engine %s starts on %s, pid %d", __version__, self.home.root, os.getpid())
@@ -124,17 +128,19 @@ class Engine:
         remembered = load_registry(self.home)
         host = socket.gethostname()
         if self._handover is not None and self._handover.bus is not None:
-            self.bus = EventBus.restored(host, self._handover.bus)
+            self._bus = EventBus.restored(host, self._handover.bus)
         else:
-            self.bus = EventBus(host, max(time.time_ns() // 1_000_000, remembered.epoch + 1))
+            self._bus = EventBus(host, max(time.time_ns() // 1_000_000, remembered.epoch + 1))
         self._build_rooms(remembered)
         for number, problem in enumerate([*loaded.problems, *remembered.problems]):
-            self.problem(f"start-{number}", problem)
+            self.problems.told(f"start-{number}", problem)
         for warning in loaded.warnings:
             log.warning("%s", warning)
         # Apps wait for a Redis server to be chosen, the engine does not.
         self._choosing_redis = self._loop.create_task(self.redis.start())
         self._adopt_and_start(remembered)
+        if self._handover is not None:
+            self._handover.close_pipes()
         await self.discovery.start()
         self._server = ApiServer(
             self, self.home.engine_socket, host=self.config.system.host, port=self.config.system.main_port
@@ -142,7 +148,7 @@ class Engine:
         try:
             listener = self._handover.listener() if self._handover else None
             for problem in await self._server.start(listener):
-                self.problem("export", problem)
+                self.problems.told("export", problem)
         except OSError as error:
             raise HomeHelperError(f"{self.home.engine_socket}: cannot listen: {error.strerror}") from None
         await self.sampler.start()
@@ -155,8 +161,6 @@ class Engine:
             "service_manager",
             {"version": __version__, "pid": os.getpid(), "apps": len(self.fleet.supervisors)},
         )
-        for problem in self._problems.values():
-            self.bus.publish(EventType.ERROR, "service_manager", {"message": problem})
         self.notifier.ready(self._status_line())
 
     def _build_rooms(self, remembered: LoadedRegistry) -> None:
@@ -165,14 +169,14 @@ class Engine:
             self.home,
             lambda: [s.record for s in self.fleet.supervisors.values() if not s.removed],
             self.bus.epoch,
-            lambda problem: self.problem("registry", problem),
-            lambda: self.problem("registry", None),
+            lambda problem: self.problems.told("registry", problem),
+            lambda: self.problems.mended("registry"),
         )
         manager = config.process_manager
         self.capture = LogCapture(
             limits=lambda: LogLimits.of(self.config.logging),
-            on_problem=self._log_problem,
-            on_recovered=self._log_recovered,
+            on_problem=self.problems.app_output_stuck,
+            on_recovered=self.problems.app_output_flows,
         )
         self.ports = PortAllocator(
             remembered.ports,
@@ -211,7 +215,7 @@ class Engine:
         )
         self.idle_clock = IdleClock(self.services)
         self.housekeeping = Housekeeping(self)
-        self._register_keys()
+        register_keys(self)
 
     def _adopt_and_start(self, remembered: LoadedRegistry) -> None:
         """Supervisors for what is there, what runs of it taken over, and what is to run started."""
@@ -277,13 +281,19 @@ class Engine:
         await self.history.close()
         await self._choosing_redis
         await self.redis.stop(keep_server=True)
+        pipes = self.capture.inheritable_pipes()
         self.capture.close_all()
-        Handover(
-            self.lock.descriptor, listener.detach() if listener else None, self.bus.state(), self._reloads + 1
-        ).leave()
+        descriptor = listener.detach() if listener else None
+        Handover(self.lock.descriptor, descriptor, self.bus.state(), self._reloads + 1, pipes).leave()
         self.engine_log.stop()
 
     # What the API asks (EngineFacade).
+
+    @property
+    def bus(self) -> EventBus:
+        if self._bus is None:
+            raise RuntimeError("the engine has not been started")
+        return self._bus
 
     @property
     def config(self) -> Config:
@@ -291,6 +301,7 @@ class Engine:
 
     def about(self) -> EngineInfo:
         """The engine itself, with what its user should mend."""
+        history = [self.history.problem] if self.history.problem else []
         return EngineInfo(
             pid=os.getpid(),
             version=__version__,
@@ -301,8 +312,8 @@ class Engine:
             socket=str(self.home.engine_socket),
             apps=len(self.fleet.supervisors),
             loop_lag_ms=self.housekeeping.loop_lag_ms,
-            rss_mb=_own_rss_mb(),
-            problems=self._all_problems(),
+            rss_mb=own_memory_mb(),
+            problems=[*self.problems.lines(), *self.discovery.problems, *self.settings.problems, *history],
         )
 
     def apps(self) -> list[AppRecord]:
@@ -364,42 +375,21 @@ class Engine:
 
     # What the rooms tell.
 
-    def problem(self, key: str, words: str | None) -> None:
-        """Show ``words`` to the user until the same key says None."""
-        if words is None:
-            if self._problems.pop(key, None) is not None:
-                log.info("mended: %s", key)
-            return
-        if self._problems.get(key) != words:
-            self._problems[key] = words
-            log.error("%s", words)
-            if hasattr(self, "bus"):
-                self._publish(EventType.ERROR, "service_manager", {"message": words})
-
-    def _all_problems(self) -> list[str]:
-        history = [self.history.problem] if self.history.problem else []
-        return [*self._problems.values(), *self.discovery.problems, *self.settings.problems, *history]
-
-    def _log_problem(self, app_id: str, words: str) -> None:
-        self._problems[f"logs:{app_id}"] = f"{app_id}: {words}"
-        self._publish(EventType.ERROR, app_id, {"app_id": app_id, "message": words})
-        log.error("%s: %s", app_id, words)
-
-    def _log_recovered(self, app_id: str) -> None:
-        self.problem(f"logs:{app_id}", None)
-
     def _publish(
         self, event_type: EventType, source: str, data: dict[str, Any], correlation_id: str | None = None
     ) -> None:
-        self.bus.publish(event_type, source, data, correlation_id=correlation_id)
+        if self._bus is not None:
+            self._bus.publish(event_type, source, data, correlation_id=correlation_id)
+
+    def _publish_error(self, source: str, words: str) -> None:
+        self._publish(EventType.ERROR, source, {"message": words})
 
     def _publish_log(self, record: dict[str, Any]) -> None:
-        if hasattr(self, "bus"):
-            self._publish(EventType.LOG, "service_manager", record)
+        self._publish(EventType.LOG, "service_manager", record)
 
     def _publish_metrics(self, metrics: SystemMetrics) -> None:
-        self._latest_metrics = metrics.model_dump(mode="json")
-        self._publish(EventType.METRICS, "system", self._latest_metrics)
+        self.latest_metrics = metrics.model_dump(mode="json")
+        self._publish(EventType.METRICS, "system", self.latest_metrics)
         self.redis.key_changed("homehelper:system:metrics")
 
     def _app_changed(self, app_id: str) -> None:
@@ -417,24 +407,6 @@ class Engine:
         self.redis.key_changed("homehelper:config")
         data = {"changed": changed, "restart_needed": restart_needed}
         self._publish(EventType.CONFIG_CHANGED, "service_manager", data)
-
-    def _register_keys(self) -> None:
-        interval = self.config.health_check_interval_seconds
-        self.redis.set_keys("homehelper:config", lambda: shown(self.config), None)
-        self.redis.set_keys(
-            "homehelper:apps:registry",
-            lambda: {record.app_id: record.model_dump(mode="json") for record in self.fleet.records()},
-            None,
-        )
-        self.redis.set_keys("homehelper:system:metrics", lambda: self._latest_metrics, 3600)
-        self.redis.set_keys("homehelper:ports:allocated", self.ports.ports, None)
-        self.redis.set_keys("homehelper:health:*", self._health_document, 3 * interval)
-
-    def _health_document(self, app_id: str) -> dict[str, Any] | None:
-        supervisor = self.fleet.supervisors.get(app_id)
-        if supervisor is None:
-            return None
-        return supervisor.record.runtime_info.health_report.model_dump(mode="json")
 
     # Small things.
 
@@ -477,22 +449,3 @@ class Engine:
 
     def _status_line(self) -> str:
         return f"{len(self.fleet.supervisors)} apps, {self.fleet.running} running"
-
-
-def _make_home(home: Home) -> None:
-    folders = (home.root, home.config_dir, home.registry_dir, home.default_apps_dir, home.data_dir, home.logs_dir)
-    for folder in (*folders, home.run_dir):
-        try:
-            folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-        except OSError as error:
-            raise HomeHelperError(f"{folder}: cannot be made: {error.strerror}; choose another with --home") from None
-    if not os.access(home.root, os.W_OK | os.X_OK) or not os.access(home.run_dir, os.W_OK | os.X_OK):
-        raise HomeHelperError(f"{home.root}: cannot be written by this user; choose another home with --home")
-
-
-def _own_rss_mb() -> float | None:
-    try:
-        fields = Path("/proc/self/statm").read_text().split()
-    except OSError:
-        return None
-    return round(int(fields[1]) * os.sysconf("SC_PAGE_SIZE") / 1_048_576, 1)

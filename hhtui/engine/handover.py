@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -11,10 +12,13 @@ _VARIABLE = "HHTUI_HANDOVER_FD"
 
 
 class Handover:
-    """The lock, the listening socket and the bus, carried in an anonymous file that only this process holds."""
+    """The lock, the listening socket, the apps' pipes and the bus, in a file that only this process has."""
 
-    def __init__(self, lock: int, listener_fd: int | None, bus: dict[str, Any] | None, reloads: int) -> None:
+    def __init__(
+        self, lock: int, listener_fd: int | None, bus: dict[str, Any] | None, reloads: int, pipes: list[int]
+    ) -> None:
         self.reloads = reloads
+        self.pipes = pipes
         self.lock = lock
         self.listener_fd = listener_fd
         self.bus = bus
@@ -36,14 +40,32 @@ class Handover:
             os.fstat(document["lock"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return cls(document["lock"], document.get("listener"), document.get("bus"), int(document.get("reloads", 1)))
+        return cls(
+            document["lock"],
+            document.get("listener"),
+            document.get("bus"),
+            int(document.get("reloads", 1)),
+            document.get("pipes") or [],
+        )
+
+    def close_pipes(self) -> None:
+        """The apps' pipes are open again: the copies that kept their last words are no longer needed."""
+        for descriptor in self.pipes:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
 
     def leave(self) -> None:
         """Write everything down and let the descriptors survive execve."""
         descriptor = os.memfd_create("hhtui-handover", 0)
-        document = {"lock": self.lock, "listener": self.listener_fd, "bus": self.bus, "reloads": self.reloads}
+        document = {
+            "lock": self.lock,
+            "listener": self.listener_fd,
+            "bus": self.bus,
+            "reloads": self.reloads,
+            "pipes": self.pipes,
+        }
         os.write(descriptor, json.dumps(document).encode())
-        for kept in (descriptor, self.lock, self.listener_fd):
+        for kept in (descriptor, self.lock, self.listener_fd, *self.pipes):
             if kept is not None:
                 os.set_inheritable(kept, True)
         os.environ[_VARIABLE] = str(descriptor)
