@@ -138,7 +138,7 @@ def connection_error(socket_path: Path, error: OSError) -> HomeHelperError:
     if isinstance(error, TimeoutError):
         return silent(socket_path)
     if isinstance(error, ConnectionError):
-        return EngineSilentError("the engine ended before it answered; try again")
+        return EngineGoneError("the engine ended before it answered; try again")
     return EngineSilentError(f"{socket_path}: {error.strerror or error}")
 
 
