@@ -189,7 +189,10 @@ class _ProtocolFactory:
             date_header=False,
             h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
         )
-        self._config.load()
+        # What load() would set for these options; it would also import all of uvicorn to find its lifespan class.
+        self._config.loaded_app = app
+        self._config.ws_protocol_class = None
+        self._config.loaded = True
         self._state = state
         self._limit = limit
 
