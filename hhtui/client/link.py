@@ -209,7 +209,14 @@ class EngineLink:
                 await _close(writer)
 
         request = wire.request_bytes(method, path, body, headers)
-        return await self._exchange(request, timeout or self.timeout, read)
+        seconds = timeout or self.timeout
+        try:
+            return await self._exchange(request, seconds, read)
+        except wire.EngineGoneError:
+            # An engine that reloads in place closes what it has not answered; to read twice does no harm.
+            if method != "GET":
+                raise
+            return await self._exchange(request, seconds, read)
 
     async def _exchange(
         self,
@@ -239,7 +246,7 @@ async def _read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:
-        raise wire.EngineSilentError("the engine ended before it answered; try again") from None
+        raise wire.EngineGoneError("the engine ended before it answered; try again") from None
     except asyncio.LimitOverrunError:
         raise wire.EngineSilentError("what listens on the engine's socket is no engine") from None
     return wire.parse_head(head.removesuffix(b"\r\n\r\n"))
