@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -92,9 +93,10 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         self.register_theme(themes.HOMEHELPER_THEME)
         self.register_theme(themes.HIGH_CONTRAST_THEME)
         self.theme = "ansi-dark" if colourless else themes.DEFAULT
-        self.looks = themes.looks_of(self.theme_variables, self.no_color, self.native_ansi_color)
+        self.looks = themes.looks_of(self.get_css_variables(), self.no_color, self.native_ansi_color)
         self.link = Link(connector.connect, self.post_message)
         self.orders = Orders(self)
+        self.watchdog: threading.Timer | None = None
         self._stall: ExitStack | None = None
 
     # Coming and going
@@ -130,11 +132,10 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         """Leave with this exit code; if the orderly way takes too long, leave the other way."""
         self.farewell = farewell
         self.exit(return_code=code)
-        import threading
-
-        watchdog = threading.Timer(_SECONDS_TO_LEAVE, self._leave_hard, (code,))
-        watchdog.daemon = True
-        watchdog.start()
+        if not self.is_headless and self.watchdog is None:
+            self.watchdog = threading.Timer(_SECONDS_TO_LEAVE, self._leave_hard, (code,))
+            self.watchdog.daemon = True
+            self.watchdog.start()
 
     def _leave_hard(self, code: int) -> None:
         if isinstance(self._driver, HomeDriver):
@@ -335,7 +336,7 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         self.say(f"Theme: {self.theme}")
 
     def _theme_changed(self, _: object) -> None:
-        self.looks = themes.looks_of(self.theme_variables, self.no_color, self.native_ansi_color)
+        self.looks = themes.looks_of(self.get_css_variables(), self.no_color, self.native_ansi_color)
         for screen in self.screen_stack:
             for widget in screen.walk_children():
                 widget.notify_style_update()
@@ -393,6 +394,8 @@ def run_app(app: HomeHelperApp) -> int:
     try:
         app.run()
     finally:
+        if app.watchdog is not None:
+            app.watchdog.cancel()
         app.connector.close()
     if app.farewell:
         try:

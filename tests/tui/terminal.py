@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-import pty
 import re
 import select
-import signal
 import struct
+import subprocess
 import sys
 import termios
 import time
@@ -19,6 +18,11 @@ from typing import Any, Self
 ROOT = Path(__file__).resolve().parents[2]
 # ECMA-48: CSI sequences; OSC, DCS, SOS, PM and APC strings; other escapes; C1 controls as single characters.
 CSI = re.compile(rb"\x1b\[([<>?=]?)([0-9;:]*)([ -/]*)([@-~])")
+_TAKE_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
 STRINGS = re.compile(rb"\x1b[\]PX^_]")
 
 
@@ -33,7 +37,8 @@ class Terminal:
         env: dict[str, str] | None = None,
         command: list[str] | None = None,
     ) -> None:
-        self.master, self._slave = pty.openpty()
+        self.master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY)
+        self._slave = _open_slave(self.master)
         self.resize(*size)
         self.before = termios.tcgetattr(self._slave)
         self.output = b""
@@ -42,31 +47,43 @@ class Terminal:
         for name in ("COLUMNS", "LINES"):
             environ.pop(name, None)
         words = command or [sys.executable, "-c", program, *arguments]
-        self.pid = os.fork()
-        if self.pid == 0:
-            os.close(self.master)
-            _login(self._slave)
-            os.execvpe(words[0], words, environ)
+        self._child = subprocess.Popen(
+            [sys.executable, "-c", _TAKE_TERMINAL, *words],
+            stdin=self._slave,
+            stdout=self._slave,
+            stderr=self._slave,
+            env=environ,
+            start_new_session=True,
+        )
+        self.pid = self._child.pid
         self.code: int | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.code is None:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+        if self._child.poll() is None:
+            self._child.kill()
+            self._child.wait()
+        self.close()
+
+    def close(self) -> None:
+        """Take the terminal away."""
         for descriptor in (self.master, self._slave):
-            try:
+            if descriptor >= 0:
                 os.close(descriptor)
-            except OSError:
-                pass
+        self.master = self._slave = -1
 
     def resize(self, columns: int, rows: int) -> None:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def type(self, keys: str) -> None:
         os.write(self.master, keys.encode())
+
+    def ended(self, seconds: float) -> int:
+        """Wait for the end without reading anything; the exit code."""
+        self.code = self._child.wait(seconds)
+        return self.code
 
     def read(self, seconds: float) -> bytes:
         """What comes within ``seconds``."""
@@ -106,9 +123,8 @@ class Terminal:
         """Read on until the program has ended; its exit code as a shell would tell it."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.code = os.waitstatus_to_exitcode(status)
+            self.code = self._child.poll()
+            if self.code is not None:
                 self.read(0.2)
                 return self.code if self.code >= 0 else 128 - self.code
             self.read(0.05)
@@ -118,13 +134,11 @@ class Terminal:
         return termios.tcgetattr(self._slave)
 
 
-def _login(slave: int) -> None:
-    os.setsid()
-    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
-    for descriptor in (0, 1, 2):
-        os.dup2(slave, descriptor)
-    if slave > 2:
-        os.close(slave)
+def _open_slave(master: int) -> int:
+    # TIOCSPTLCK, TIOCGPTN: ioctl_tty(2). O_NOCTTY: the terminal must not become that of the tests themselves.
+    fcntl.ioctl(master, 0x40045431, struct.pack("i", 0))
+    (number,) = struct.unpack("i", fcntl.ioctl(master, 0x80045430, struct.pack("i", 0)))
+    return os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY)
 
 
 def modes_left_on(output: bytes) -> set[str]:

@@ -21,7 +21,6 @@ from hhtui.tui.messages import AppsChanged
 from hhtui.tui.records import App, BusMessage
 from hhtui.tui.screens.base import HomeScreen, starts_by_itself
 from hhtui.tui.widgets.event_stream import EventStream
-from hhtui.tui.widgets.key_bar import KeyBar
 from hhtui.tui.widgets.text_view import TextView
 
 _LABEL = 13
@@ -49,17 +48,19 @@ class AppPage(HomeScreen):
     def __init__(self, app_id: str) -> None:
         super().__init__()
         self.app_id = app_id
+        self.facts = TextView(id="facts")
+        self.timeline = EventStream(id="timeline", only=app_id)
         self._manifest = False
 
     def compose_body(self) -> ComposeResult:
         with Container(id="page"):
-            yield TextView(id="facts")
-            yield EventStream(id="timeline", only=self.app_id)
+            yield self.facts
+            yield self.timeline
 
     def on_mount(self) -> None:
         """Show what is known."""
         self.set_class(self.app.size.width < 110, "-narrow")
-        self.query_one(KeyBar).show(Place.APP_PAGE, Place.APPS, without=("app.open", "apps.mark"))
+        self.key_bar.show(Place.APP_PAGE, Place.APPS, without=("app.open", "apps.mark"))
         self.load()
 
     def on_resize(self, event: events.Resize) -> None:
@@ -69,7 +70,7 @@ class AppPage(HomeScreen):
 
     def load(self) -> None:
         """Compose the facts again; only lines that differ are redrawn."""
-        view = self.query_one("#facts", TextView)
+        view = self.facts
         app = self.hh.link.snapshot.apps.get(self.app_id)
         if app is None:
             view.label(self.app_id, "")
@@ -90,7 +91,7 @@ class AppPage(HomeScreen):
             self.load()
 
     def events_arrived(self, messages: list[BusMessage]) -> None:
-        self.query_one(EventStream).add(messages)
+        self.timeline.add(messages)
 
     def ticked(self) -> None:
         super().ticked()

@@ -25,15 +25,21 @@ if TYPE_CHECKING:
 class HomeScreen(Screen[None]):
     """A full screen; the app calls the ``…_changed`` methods of every screen that is open."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.status = StatusLine()
+        self.prompt = FilterInput()
+        self.key_bar = KeyBar()
+
     def compose_body(self) -> ComposeResult:
         """What is between the first and the last lines."""
         raise NotImplementedError
 
     def compose(self) -> ComposeResult:
-        yield StatusLine()
+        yield self.status
         yield from self.compose_body()
-        yield FilterInput()
-        yield KeyBar()
+        yield self.prompt
+        yield self.key_bar
 
     @property
     def hh(self) -> HomeHelperApp:
@@ -47,40 +53,39 @@ class HomeScreen(Screen[None]):
         for view in self.query(LineView):
             view.refresh()
         if self.is_mounted:
-            self.call_later(self.caught_up)
+            self.caught_up()
 
     def caught_up(self) -> None:
         """Load everything anew."""
-        self.query_one(StatusLine).load()
+        self.status.load()
 
     def apps_changed(self, change: AppsChanged) -> None:
         """Apps are new, gone or different."""
-        self.query_one(StatusLine).load()
+        self.status.load()
 
     def metrics_changed(self) -> None:
         """There is a new sample."""
 
     def engine_changed(self) -> None:
         """The connection, the engine or Redis changed."""
-        self.query_one(StatusLine).load()
+        self.status.load()
 
     def events_arrived(self, messages: list[BusMessage]) -> None:
         """Messages came over the bus."""
 
     def ticked(self) -> None:
         """A second has passed."""
-        self.query_one(StatusLine).load()
+        self.status.load()
 
     # What is typed
 
     @on(LogView.Asked)
     def _log_asks(self, message: LogView.Asked) -> None:
         view = message.view
-        line = self.query_one(FilterInput)
         if message.what == "search":
-            line.ask("search: ", view.term, lambda text: _ignore(view.search(text)))
+            self.prompt.ask("search: ", view.term, lambda text: _ignore(view.search(text)))
         else:
-            line.ask("go to page (1 is the newest): ", "", view.go_to_page)
+            self.prompt.ask("go to page (1 is the newest): ", "", view.go_to_page)
 
     # What is done with apps
 

@@ -17,12 +17,9 @@ from hhtui.tui.records import BusMessage
 from hhtui.tui.screens.base import HomeScreen
 from hhtui.tui.widgets.apps_table import SORTS, AppsTable
 from hhtui.tui.widgets.event_stream import EventStream
-from hhtui.tui.widgets.filter_input import FilterInput
 from hhtui.tui.widgets.gauges import Gauges
-from hhtui.tui.widgets.key_bar import KeyBar
 from hhtui.tui.widgets.line_view import LineView
 from hhtui.tui.widgets.log_view import LogView
-from hhtui.tui.widgets.status_line import StatusLine
 
 PANELS = ("apps", "hardware", "log", "events")
 _PLACES = {"apps": Place.APPS, "hardware": Place.HARDWARE, "log": Place.LOG, "events": Place.EVENTS}
@@ -44,16 +41,17 @@ class Dashboard(HomeScreen):
 
     def __init__(self) -> None:
         super().__init__()
+        self.apps = AppsTable(id="apps")
+        self.gauges = Gauges(id="hardware")
+        self.log_view = LogView(id="log")
+        self.stream = EventStream(id="events")
         self._beside = "log"
         self._zoomed: str | None = None
         self._soon: Timer | None = None
 
     def compose_body(self) -> ComposeResult:
         with Container(id="panels"):
-            yield AppsTable(id="apps")
-            yield Gauges(id="hardware")
-            yield LogView(id="log")
-            yield EventStream(id="events")
+            yield from self._panels
 
     def on_mount(self) -> None:
         """Show what is known already."""
@@ -61,16 +59,8 @@ class Dashboard(HomeScreen):
         self.apps.load()
 
     @property
-    def apps(self) -> AppsTable:
-        return self.query_one("#apps", AppsTable)
-
-    @property
-    def log_view(self) -> LogView:
-        return self.query_one("#log", LogView)
-
-    @property
-    def stream(self) -> EventStream:
-        return self.query_one("#events", EventStream)
+    def _panels(self) -> tuple[LineView, ...]:
+        return (self.apps, self.gauges, self.log_view, self.stream)
 
     # Layout
 
@@ -85,17 +75,14 @@ class Dashboard(HomeScreen):
         self.set_class(few, "-few")
         self.set_class(few and not narrow, "-beside")
         self.set_class(self._zoomed is not None, "-zoomed")
-        for name in PANELS:
-            panel = self.query_one(f"#{name}")
+        for name, panel in zip(PANELS, self._panels, strict=True):
             if self._zoomed is not None:
                 panel.display = name == self._zoomed
             else:
                 panel.display = not few or name in ("apps", self._beside)
-        line = self.query_one(StatusLine)
-        hardware = not self.query_one("#hardware").display
-        if line.hardware != hardware:
-            line.hardware = hardware
-            line.load()
+        if self.status.hardware is self.gauges.display:
+            self.status.hardware = not self.gauges.display
+            self.status.load()
 
     def action_panel(self, name: str) -> None:
         """Go to a panel; where not all fit it takes the second place."""
@@ -104,7 +91,7 @@ class Dashboard(HomeScreen):
         if self._zoomed is not None:
             self._zoomed = name
         self._arrange()
-        self.query_one(f"#{name}").focus()
+        self._panels[PANELS.index(name)].focus()
 
     def action_next_panel(self, step: int) -> None:
         """The next panel, also one that is hidden now."""
@@ -142,14 +129,14 @@ class Dashboard(HomeScreen):
         places = [_PLACES[name]] if name in PANELS else []
         if name in ("hardware", "apps", None):
             places = [Place.APPS]
-        self.query_one(KeyBar).show(*places, Place.DASHBOARD)
+        self.key_bar.show(*places, Place.DASHBOARD)
 
     # What the link tells
 
     def caught_up(self) -> None:
         super().caught_up()
         self.apps.load()
-        self.query_one(Gauges).load()
+        self.gauges.load()
         self.stream.sync()
         self.log_view.app_changed()
 
@@ -163,9 +150,9 @@ class Dashboard(HomeScreen):
             self.log_view.app_changed()
 
     def metrics_changed(self) -> None:
-        self.query_one(Gauges).load()
-        if self.query_one(StatusLine).hardware:
-            self.query_one(StatusLine).load()
+        self.gauges.load()
+        if self.status.hardware:
+            self.status.load()
 
     def engine_changed(self) -> None:
         super().engine_changed()
@@ -209,4 +196,4 @@ class Dashboard(HomeScreen):
         view: AppsTable | EventStream = self.stream if self.focused is self.stream else self.apps
         if view is self.apps and self._zoomed not in (None, "apps"):
             return
-        self.query_one(FilterInput).ask(f"filter {view.id}: ", view.filter, view.set_filter, view.set_filter)
+        self.prompt.ask(f"filter {view.id}: ", view.filter, view.set_filter, view.set_filter)

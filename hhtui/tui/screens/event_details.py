@@ -14,7 +14,6 @@ from hhtui.tui.keymap import Place
 from hhtui.tui.records import BusMessage
 from hhtui.tui.screens.base import HomeScreen
 from hhtui.tui.widgets.event_stream import pretty
-from hhtui.tui.widgets.key_bar import KeyBar
 from hhtui.tui.widgets.text_view import TextView
 
 
@@ -33,7 +32,7 @@ class EventDetails(HomeScreen):
 
     def on_mount(self) -> None:
         """Compose the lines once: a message never changes."""
-        self.query_one(KeyBar).show(Place.DETAILS)
+        self.key_bar.show(Place.DETAILS)
         self.call_after_refresh(self._load)
 
     def _load(self) -> None:

@@ -11,7 +11,6 @@ from hhtui.tui import keymap
 from hhtui.tui.cells import Piece, fit
 from hhtui.tui.keymap import Key, Place
 from hhtui.tui.screens.base import HomeScreen
-from hhtui.tui.widgets.key_bar import KeyBar
 from hhtui.tui.widgets.text_view import TextView
 
 _KEYS_WIDTH = 18
@@ -28,7 +27,7 @@ class HelpScreen(HomeScreen):
 
     def on_mount(self) -> None:
         """Compose the lines once the width is known."""
-        self.query_one(KeyBar).show(Place.HELP)
+        self.key_bar.show(Place.HELP)
         self.call_after_refresh(self._load)
 
     def on_resize(self) -> None:

@@ -10,7 +10,6 @@ from textual.binding import BindingType
 from hhtui.tui import keymap
 from hhtui.tui.keymap import Place
 from hhtui.tui.screens.base import HomeScreen
-from hhtui.tui.widgets.key_bar import KeyBar
 from hhtui.tui.widgets.log_view import LogView
 
 
@@ -26,26 +25,27 @@ class LogViewer(HomeScreen):
     def __init__(self, app_id: str, file: str | None = None) -> None:
         super().__init__()
         self.app_id = app_id
+        self.log_view = LogView(large=True)
         self._file = file
 
     def compose_body(self) -> ComposeResult:
-        yield LogView(large=True)
+        yield self.log_view
 
     def on_mount(self) -> None:
         """Say which keys work here."""
-        self.query_one(LogView).show(self.app_id, self._file)
-        self.query_one(KeyBar).show(Place.VIEWER, Place.LOG, without=("log.open",))
+        self.log_view.show(self.app_id, self._file)
+        self.key_bar.show(Place.VIEWER, Place.LOG, without=("log.open",))
 
     def ticked(self) -> None:
         super().ticked()
-        self.query_one(LogView).tick()
+        self.log_view.tick()
 
     def target_ids(self) -> list[str]:
         return [self.app_id]
 
     def action_close(self) -> None:
         """First the search ends, then the screen."""
-        view = self.query_one(LogView)
+        view = self.log_view
         if view.term:
             view.search("")
         else:

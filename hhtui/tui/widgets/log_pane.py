@@ -115,13 +115,14 @@ class LogPane(LineView):
             self._changed()
 
     @work(thread=False, group="log-grow", exclusive=False, exit_on_error=True)
-    async def _grow(self, *, older: bool) -> None:
+    async def _grow(self, further: int) -> None:
+        """Fetch the neighbouring page, and scroll on by what was left to scroll."""
         if self._busy or not self._window.lines:
             return
         window, self._busy = self._window, True
         anchor = window.lines[self._line_at(self.top)].offset
         try:
-            came = await (window.grow_older() if older else window.grow_newer())
+            came = await (window.grow_older() if further < 0 else window.grow_newer())
         except HomeHelperError as error:
             self.hh.say(error.message, "error")
             return
@@ -129,8 +130,7 @@ class LogPane(LineView):
             self._busy = False
         if came and window is self._window:
             self._layout()
-            page = max(self.rows - 1, 1)
-            self.top = self._row_of(window.index_of(anchor) or 0) + (-min(came, page) if older else page)
+            self.top = self._row_of(window.index_of(anchor) or 0) + further
             self._changed()
 
     def _changed(self) -> None:
@@ -258,10 +258,8 @@ class LogPane(LineView):
         self.following = self.top >= self.last_top and not self._window.newer
         if self.following:
             self.unseen = 0
-        if line < 0:
-            self._grow(older=True)
-        elif line > self.last_top and self._window.newer:
-            self._grow(older=False)
+        if line < 0 or (line > self.last_top and self._window.newer):
+            self._grow(line - self.top)
         self._title()
 
     def action_edge(self, side: int) -> None:

@@ -203,7 +203,7 @@ def _worth_a_look(app: App | None) -> tuple[str, ...]:
     """Log files by what an app's state makes interesting: the first that holds anything, else the last."""
     if app is None:
         return ("app",)
-    if app.status is Status.INSTALLING or (app.status is Status.FAILED and app.started_at is None):
+    if app.status is Status.INSTALLING or (app.status is Status.FAILED and app.exit is None):
         return ("setup", "app")
     if app.status in (Status.FAILED, Status.BACKOFF):
         return ("error", "app")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable
 
+from rich.cells import cell_len
+
 from hhtui.model.states import Status
 from hhtui.text import sanitise
 from hhtui.tui.cells import Piece, text_of
@@ -55,7 +57,10 @@ class StatusLine(LineView, can_focus=False):
     def load(self) -> None:
         """Take the newest state from the link."""
         snapshot = self.hh.link.snapshot
-        lines = [self._first(self.size.width or 80)]
+        width = self.size.width or 80
+        # As many words as fit.
+        wordings = (self._first(width, words) for words in (2, 1, 0))
+        lines = [next((line for line in wordings if cell_len(text_of(line)) <= width), self._first(width, 0))]
         lines += [[(" ! " + self.glyphs.keep(text), self.looks.alarm)] for text in self._problems()]
         if self.hardware:
             lines.append(summary(snapshot.metrics.machine, self.looks, self.glyphs) if snapshot.metrics else [])
@@ -75,11 +80,11 @@ class StatusLine(LineView, can_focus=False):
             problems[2:] = [f"{problems[2]} (and {len(problems) - 3} more: hhtui doctor)"]
         return problems
 
-    def _first(self, width: int) -> list[Piece]:
+    def _first(self, width: int, words: int) -> list[Piece]:
         looks, glyphs = self.looks, self.glyphs
         snapshot = self.hh.link.snapshot
         pieces: list[Piece] = [(" HomeHelper ", looks.title)]
-        if width >= 110:
+        if words == 2:
             pieces.append((f"{sanitise(self.hh.machine, 30)} ", looks.text))
         match snapshot.connection:
             case Connection.STARTING:
@@ -87,11 +92,11 @@ class StatusLine(LineView, can_focus=False):
             case Connection.LOST:
                 pieces.append((f"{glyphs.status[Status.FAILED]} no engine", looks.bad))
             case Connection.UP:
-                pieces += self._engine(width)
-        pieces += self._counts(width)
+                pieces += self._engine(words > 0)
+        pieces += self._counts(words == 2)
         if snapshot.redis is not None and snapshot.connection is Connection.UP:
             pieces.append((f" {glyphs.dot} ", looks.dim))
-            pieces.append(redis_words(snapshot.redis, looks, short=width < 100))
+            pieces.append(redis_words(snapshot.redis, looks, short=not words))
         badges = [word for word, on in (("demo", self.hh.demo), ("read-only", self.hh.read_only)) if on]
         if badges:
             text = f" {' '.join(badges)} "
@@ -102,14 +107,14 @@ class StatusLine(LineView, can_focus=False):
             ]
         return [(glyphs.keep(text), style) for text, style in pieces]
 
-    def _engine(self, width: int) -> list[Piece]:
+    def _engine(self, wordy: bool) -> list[Piece]:
         engine = self.hh.link.snapshot.engine
         if engine is None:
             return []
-        running = f"engine {sanitise(engine.version, 20)}" if width >= 100 else sanitise(engine.version, 20)
+        running = f"engine {sanitise(engine.version, 20)}" if wordy else sanitise(engine.version, 20)
         return [(running, self.looks.text), (f" up {age(self.hh.link.engine_uptime())}", self.looks.dim)]
 
-    def _counts(self, width: int) -> list[Piece]:
+    def _counts(self, wordy: bool) -> list[Piece]:
         looks, glyphs = self.looks, self.glyphs
         counts = Counter(app.status for app in self.hh.link.snapshot.apps.values())
         if not counts:
@@ -117,7 +122,7 @@ class StatusLine(LineView, can_focus=False):
         pieces: list[Piece] = [(f" {glyphs.dot} ", looks.dim)]
         for status in _ORDER:
             if counts[status]:
-                word = f" {status.value}" if width >= 110 else ""
+                word = f" {status.value}" if wordy else ""
                 pieces.append((f"{glyphs.status[status]}{counts[status]}{word} ", looks.named(LOOK_OF_STATUS[status])))
         last, style = pieces[-1]
         pieces[-1] = (last.rstrip(), style)

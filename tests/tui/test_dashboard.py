@@ -1,0 +1,249 @@
+"""The dashboard: what it says of apps, machine, events; its layouts and its keys."""
+
+from __future__ import annotations
+
+import pytest
+
+from hhtui.tui.screens.app_page import AppPage
+from hhtui.tui.screens.event_details import EventDetails
+from hhtui.tui.screens.help import HelpScreen
+from hhtui.tui.screens.log_viewer import LogViewer
+from tests.tui import fake
+from tests.tui.fake import FakeTransport
+from tests.tui.screen import running
+
+
+async def test_each_app_says_its_state_in_a_glyph_and_a_word_and_why() -> None:
+    async with running(size=(160, 50)) as session:
+        await session.shows("4 Events")
+        assert "● running" in session.line("Thermometer")
+        assert "✓ good 21.5 °C" in session.line("Thermometer")
+        assert "! warning battery at 12 %" in session.line("Doorbell")
+        assert "✖ failed" in session.line("Crasher  ")
+        assert "exited 1 five times in 60 s; last: ModuleNotFoundError" in session.line("Crasher  ")
+        assert "▲ backoff" in session.line("Flaky") and "next try in 12 s" in session.line("Flaky")
+        assert "◌ waiting" in session.line("Energy Report") and "first visit to port 8501" in session.line(
+            "Energy Report"
+        )
+        assert "○ stopped" in session.line("Garden")
+        assert "◇ discovered" in session.line("New App")
+        assert "⊘ invalid" in session.line("Broken  ") and "homehelper.json: type:" in session.line("Broken  ")
+        assert "installing flask 3.1" in session.line("Updater")
+
+
+async def test_the_machine_is_shown_with_cores_temperature_and_throttling() -> None:
+    transport = FakeTransport()
+    transport.sample["hardware"]["throttling"]["now"]["under_voltage"] = True
+    async with running(transport, size=(160, 50)) as session:
+        await session.shows("34%", "12%", "85%", "3.1 GiB of 7.6 GiB", "18.3 GiB of 29.0 GiB", "52°C", "under-voltage",
+                            "12.1 KiB/s", "0.52 0.40 0.31", "Raspberry Pi 5")  # fmt: skip
+
+
+async def test_a_machine_without_sensors_says_so_instead_of_zero() -> None:
+    transport = FakeTransport()
+    transport.sample["hardware"] = {}
+    async with running(transport) as session:
+        await session.shows("no sensor", "n/a")
+
+
+@pytest.mark.parametrize(
+    ("size", "seen", "hidden"),
+    [
+        ((160, 50), ["1 Apps", "2 Hardware", "3 Log", "4 Events"], []),
+        ((120, 40), ["1 Apps", "2 Hardware", "3 Log", "4 Events"], []),
+        ((80, 24), ["1 Apps", "3 Log", "CPU 34%", "Temp 52°C"], ["2 Hardware", "4 Events"]),
+        ((160, 24), ["1 Apps", "3 Log", "CPU 34%"], ["2 Hardware", "4 Events"]),
+        ((60, 15), ["1 Apps", "3 Log"], ["too small"]),
+    ],
+)
+async def test_panels_by_size(size: tuple[int, int], seen: list[str], hidden: list[str]) -> None:
+    async with running(size=size) as session:
+        await session.shows(*seen)
+        assert not [words for words in hidden if words in session.text]
+
+
+async def test_number_keys_and_tab_reach_every_panel_on_a_small_screen() -> None:
+    async with running(size=(80, 24)) as session:
+        for key, title in (("2", "2 Hardware"), ("4", "4 Events"), ("3", "3 Log"), ("e", "4 Events")):
+            await session.press(key)
+            await session.shows(title, "1 Apps")
+        await session.press("1")
+        for panel in ("hardware", "log", "events", "apps"):
+            await session.press("tab")
+            assert session.app.focused is not None and session.app.focused.id == panel
+        await session.press("shift+tab")
+        assert session.app.focused is not None and session.app.focused.id == "events"
+
+
+async def test_z_shows_one_panel_over_the_whole_screen_and_back() -> None:
+    async with running() as session:
+        await session.press("4", "z")
+        await session.hides("1 Apps", "2 Hardware", "3 Log")
+        await session.press("2")
+        await session.shows("2 Hardware")
+        await session.hides("4 Events")
+        await session.press("z")
+        await session.shows("1 Apps", "2 Hardware", "3 Log", "4 Events")
+
+
+async def test_too_small_is_one_line_and_mends_itself() -> None:
+    async with running(size=(120, 40)) as session:
+        await session.pilot.resize_terminal(59, 14)
+        await session.shows("Terminal too small: 59x14, needs 60x15")
+        assert len([line for line in session.text.splitlines() if line.strip()]) == 1
+        await session.pilot.resize_terminal(80, 24)
+        await session.shows("1 Apps", "Doorbell")
+
+
+async def test_slash_filters_while_typing_and_escape_drops_it() -> None:
+    async with running() as session:
+        await session.press("slash")
+        await session.type("door")
+        await session.hides("Thermometer  ")
+        await session.shows("Doorbell", "1 of 9")
+        await session.press("enter")
+        await session.shows("filter: door")
+        assert session.app.screen.query_one("#apps").current == "doorbell"
+        await session.press("escape")
+        await session.shows("Garden")
+
+
+async def test_o_sorts_the_apps_and_the_cursor_stays_on_its_app() -> None:
+    async with running() as session:
+        await session.on("garden")
+        table = session.app.screen.query_one("#apps")
+        await session.press("o")
+        await session.shows("by state")
+        assert table.ids[0] == "crasher" and table.current == "garden"
+        await session.press("o")
+        assert table.ids[0] == "doorbell"
+
+
+async def test_arrows_and_letters_move_and_the_log_follows_the_cursor() -> None:
+    async with running() as session:
+        table = session.app.screen.query_one("#apps")
+        await session.press("j", "down", "k", "up", "j")
+        assert table.cursor == 1
+        await session.press("end")
+        assert table.current == table.ids[-1]
+        await session.press("home", "pagedown", "pageup")
+        assert table.cursor == 0
+        await session.on("thermometer")
+        await session.shows("line 1000 of the thermometer")
+
+
+async def test_keys_open_page_logs_help_and_details_and_escape_comes_back() -> None:
+    async with running() as session:
+        await session.on("doorbell")
+        for key, screen in (("enter", AppPage), ("l", LogViewer), ("question_mark", HelpScreen)):
+            await session.press(key)
+            assert isinstance(session.app.screen, screen)
+            await session.press("escape")
+        await session.press("e", "enter")
+        assert isinstance(session.app.screen, EventDetails)
+        await session.shows("homehelper:events:door", '"who": "postman"')
+        await session.press("escape")
+        assert len(session.app.screen_stack) == 1
+
+
+async def test_the_app_page_tells_everything_but_secrets() -> None:
+    async with running(size=(140, 45)) as session:
+        await session.on("thermometer")
+        await session.press("enter")
+        await session.shows(
+            "● running", "http://pi.local:8100", "21.5 °C", "DS18B20", "API_TOKEN", "Timeline", "pid 1200"
+        )
+        await session.press("m")
+        await session.shows('"name": "Thermometer"')
+        assert "very-secret-value" not in session.text
+        await session.press("pagedown")
+        assert "very-secret-value" not in session.text
+
+
+async def test_a_change_of_an_app_shows_at_once() -> None:
+    async with running() as session:
+        session.transport.change("garden", status="running", process_id=77, health="good")
+        session.transport.emit(fake.event(50, "app_started", "garden", port=8104, pid=77))
+        await session.until(lambda: "● running" in session.line("Garden"))
+        await session.shows("garden started port 8104; pid 77")
+
+
+async def test_an_app_that_is_removed_disappears() -> None:
+    async with running() as session:
+        del session.transport.records["garden"]
+        session.transport.emit(fake.event(50, "app_removed", "garden"))
+        await session.hides("Garden")
+
+
+async def test_events_can_be_paused_filtered_and_cleared() -> None:
+    async with running() as session:
+        await session.press("e", "space")
+        session.transport.emit(fake.event(60, "app_started", "garden"), fake.event(61, "app_stopped", "garden"))
+        await session.shows("paused, +2 new")
+        assert "garden started" not in session.text
+        await session.press("space")
+        await session.shows("garden started", "garden stopped")
+        await session.press("slash")
+        await session.type("door")
+        await session.hides("garden started")
+        await session.press("enter", "escape")
+        await session.shows("garden started")
+        await session.press("c")
+        await session.shows("Nothing has happened yet.")
+
+
+async def test_dropped_and_foreign_messages_are_told() -> None:
+    async with running() as session:
+        session.transport.emit(
+            fake.foreign(70, "homehelper:weather", text="rain\x1b[31m"), fake.foreign(71, "homehelper:x", 1, dropped=40)
+        )
+        await session.shows("homehelper:weather rain␛[31m", "+40 more")
+
+
+async def test_an_empty_home_says_where_to_put_an_app_and_how_to_make_one() -> None:
+    transport = FakeTransport()
+    transport.records = {}
+    async with running(transport) as session:
+        await session.shows("No apps yet", "/home/pi/homehelper/apps", "hhtui new /home/pi/homehelper/apps/hello")
+
+
+async def test_redis_problems_and_a_lost_engine_are_told_in_one_line_each() -> None:
+    transport = FakeTransport()
+    transport.sample["redis_status"] = {"status": "disabled", "connected": False, "server": "none"}
+    transport.about["problems"] = ["The disk is full: logs wait"]
+    async with running(transport, size=(160, 50)) as session:
+        await session.shows("no Redis: cross-app events are off", "! The disk is full: logs wait")
+        transport.lose("no engine runs on /home/pi/homehelper")
+        await session.shows("no engine", "trying again; apps are not touched", "Thermometer")
+        transport.about["problems"] = []
+        transport.come_back()
+        await session.hides("trying again", "The disk is full")
+
+
+async def test_the_address_is_copied_with_osc_52() -> None:
+    async with running() as session:
+        await session.on("thermometer")
+        await session.press("y")
+        assert session.app.clipboard == "http://pi.local:8100"
+        await session.on("new-app")
+        await session.press("y")
+        await session.shows("has no address")
+
+
+async def test_colon_opens_a_palette_with_actions_and_apps() -> None:
+    async with running() as session:
+        await session.press("colon")
+        await session.type("restart doorbell")
+        await session.shows("Restart Doorbell")
+        await session.until(lambda: session.app.screen.query_one("CommandList").option_count > 0)
+        await session.press("enter")
+        await session.until(lambda: session.transport.orders)
+        assert session.transport.orders[0][:2] == ("restart", "doorbell")
+
+
+async def test_f2_goes_through_the_themes() -> None:
+    async with running() as session:
+        before = session.app.theme
+        await session.press("f2")
+        assert session.app.theme == "high-contrast" != before
+        assert session.app.looks.bad.color is not None
