@@ -55,8 +55,10 @@ def test_the_socket_is_at_no_moment_open_to_others(tmp_path: Path) -> None:
     watcher.start()
     before = os.umask(0)
     try:
-        for _ in range(200):
+        made = 0
+        while made < 200 or 0o660 not in seen:
             bind_unix_socket(tmp_path / "engine.sock").close()
+            made += 1
     finally:
         os.umask(before)
         done.set()
