@@ -14,6 +14,9 @@ from hhtui.engine.engine import Engine
 from hhtui.engine.handover import Handover
 from hhtui.errors import HomeHelperError
 
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+_RELOADING = signal.SIGHUP
+
 
 def run_engine(root: Path, *, console: bool = True) -> int:
     """Run the engine of ``root`` until SIGTERM, SIGINT or a client ends it; the exit code (contract, section 7)."""
@@ -33,34 +36,44 @@ async def _serve(root: Path, console: bool) -> int:
         asyncio.get_event_loop_policy().set_child_watcher(asyncio.PidfdChildWatcher())
     loop = asyncio.get_running_loop()
     engine = Engine(root, console=console, handover=Handover.received())
-    interrupts = 0
+    interrupted = asyncio.Event()
 
     def end() -> None:
-        nonlocal interrupts
-        interrupts += 1
+        interrupted.set()
         engine.stopped.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
-    await engine.start()
 
     def reload() -> None:
         engine.reload_wanted = True
         engine.stopped.set()
 
-    loop.add_signal_handler(signal.SIGHUP, reload)
+    for number in _ENDING:
+        loop.add_signal_handler(number, end)
+    loop.add_signal_handler(_RELOADING, reload)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_ENDING, _RELOADING})
+    await engine.start()
     gc.collect()
     gc.freeze()
     while True:
         await engine.stopped.wait()
-        if interrupts or not engine.reload_wanted:
+        if interrupted.is_set() or not engine.reload_wanted:
             break
         engine.stopped.clear()
         engine.reload_wanted = False
         await engine.hand_over()
-        os.execv(sys.executable, [sys.executable, "-m", "hhtui", "--engine-only", "--home", str(root)])
+        # A signal in the middle of the replacement must not end us: mask and pending signals survive execve, and the
+        # next image takes them when it can.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {*_ENDING, _RELOADING})
+        if interrupted.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
+        _replace_image(root, console)
     await engine.stop(keep_apps=engine.keep_apps)
     return 0
+
+
+def _replace_image(root: Path, console: bool) -> None:
+    quiet = [] if console else ["--quiet"]
+    # -P: the folder that the engine was started in must not provide its modules.
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "hhtui", "--engine-only", *quiet, "--home", str(root)])
 
 
 def _raise_descriptor_limit() -> None:
