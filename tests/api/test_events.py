@@ -93,6 +93,14 @@ async def test_an_id_of_an_engine_before_replays_all_and_tells_the_gap(served: S
     assert numbers_of(resumed) == [1]
 
 
+async def test_a_fresh_reader_of_everything_kept_is_told_of_no_gap(served: Served) -> None:
+    publish(served, 1)
+    for request in ("follow=0", "follow=0&after=0", "follow=0&after=0-0"):
+        found = messages(await served.ask(f"GET /api/v1/events?{request}"))
+        assert numbers_of(found) == [1]
+        assert all(message["dropped"] == 0 for message in found)
+
+
 async def test_a_channel_glob_leaves_out_the_rest(served: Served) -> None:
     served.engine.bus.publish(EventType.ERROR, "secretive", {})
     publish(served, 1)

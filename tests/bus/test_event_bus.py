@@ -135,6 +135,18 @@ async def test_an_id_older_than_the_ring_gives_the_ring_and_the_exact_number_tha
     assert bus.subscribe(after="7-6").gap is False
 
 
+@pytest.mark.parametrize("after", ["0", "0-0"])
+async def test_a_fresh_reader_of_everything_kept_is_told_of_no_gap(after):
+    bus = EventBus("pi", 7, capacity=4)
+    for n in range(10):
+        bus.publish(EventType.METRICS if n % 2 else EventType.ERROR, "system", {"n": n})
+    reader = bus.subscribe(after=after)
+    found = await drain(reader)
+    assert numbers(found) == [2, 4, 6, 8]
+    assert [message.dropped for message in found] == [0, 0, 0, 0]
+    assert not reader.gap
+
+
 async def test_metrics_and_log_records_reach_live_readers_only(bus):
     live = bus.subscribe()
     bus.publish(EventType.METRICS, "system", {"n": 1})

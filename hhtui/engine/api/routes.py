@@ -137,9 +137,9 @@ class _Api:
         pattern = requests.channel_glob(request)
         watch = self._facade.watching() if requests.flag(request, "watch") else None
         follow = requests.flag(request, "follow", default=True)
+        if after is None and not follow:
+            after = requests.EVERYTHING_KEPT
         bus = self._facade.bus
-        if after == requests.EVERYTHING_KEPT or (after is None and not follow):
-            after = f"{bus.epoch}-0"
         return EventStream(lambda: bus.subscribe(pattern, after), watch, self._streams, follow=follow)
 
     async def _engine(self, _request: Request) -> Response:

@@ -49,6 +49,8 @@ _LIVE_ONLY = frozenset({EventType.METRICS, EventType.LOG})
 _FOREIGN_CAPACITY = 500
 _FOREIGN_WEIGHT = 2 * 1024 * 1024
 _MAX_CHANNEL_NAME = 256
+# ``after`` these is everything that is kept: whoever asks so has seen nothing, and so has missed nothing.
+EVERYTHING_KEPT = frozenset({"0", "0-0"})
 # Shared by all instances: a set of its own would be the largest part of a kept message.
 _EVENT_FIELDS, _METADATA_FIELDS, _MESSAGE_FIELDS = (
     set(model.model_fields) for model in (Event, EventMetadata, Message)
@@ -160,7 +162,8 @@ class EventBus:
 
         With ``after`` (a message's id) what is kept of the messages since comes first. If some are gone, or the id is
         of another epoch or none at all, everything kept is replayed, ``gap`` is set and the first message's
-        ``dropped`` says how many ids are missing (an upper bound: live-only messages have ids too).
+        ``dropped`` says how many ids are missing (an upper bound: live-only messages have ids too). After ``0`` or
+        ``0-0`` everything kept is replayed, and no gap told.
         """
         # The replay comes on top of what the queue holds live: it must not push itself out.
         room = maxsize if after is None else maxsize + len(self._own) + len(self._foreign)
@@ -298,7 +301,7 @@ class EventBus:
         start = min(int(number), self._next - 1) if known else 0
         kept = [(message, cost) for message, cost in self._kept() if _number(message.id) > start]
         gone = self._horizon - start - sum(_number(message.id) < self._horizon for message, _ in kept)
-        if start < self._horizon or not known:
+        if after not in EVERYTHING_KEPT and (start < self._horizon or not known):
             subscription.missed(max(gone, 1))
         for message, cost in kept:
             if subscription.wants(message):
