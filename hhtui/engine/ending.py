@@ -39,6 +39,7 @@ class ProcessEnd:
         self.history = CrashHistory()
         self.after_stop: AfterStop = "rest"
         self.leader_gone = asyncio.Event()
+        self._stuck = False
 
     # Ends of its own accord.
 
@@ -50,7 +51,7 @@ class ProcessEnd:
         self.leader_gone.set()
         uptime = self._loop.time() - app.launching.started
         self.record(ending)
-        if app.status is Status.STOPPING:
+        if app.status not in (Status.STARTING, Status.RUNNING):
             return
         manifest = self._manifest()
         verdict = self._decide(manifest, ending.words, uptime, failed=ending.failed)
@@ -130,8 +131,8 @@ class ProcessEnd:
         cookie = app.record.runtime_info.instance
         survivors = await self._terminate(cookie, child.pid if child else None, self._manifest())
         if survivors:
-            names = ", ".join(f"{stat.name} ({stat.pid}, state {stat.state})" for stat in survivors[:5])
-            app.fire(Trigger.STUCK, f"would not die, even by SIGKILL: {sanitise(names, 300)}")
+            self._stuck = True
+            app.fire(Trigger.STUCK, f"would not die, even by SIGKILL: {_named(survivors)}")
             return
         if app.launching.child is not None:
             await self.leader_gone.wait()
@@ -140,6 +141,15 @@ class ProcessEnd:
         app.services.capture.drain(app.app_id)
         await self._port_freed()
         self._gone()
+
+    async def obstacle(self) -> str | None:
+        """Why a new process must not be started: one that would not die still lives."""
+        cookie = self._app.record.runtime_info.instance
+        if not self._stuck or cookie is None:
+            return None
+        survivors = (await self._app.services.table.snapshot()).members(cookie)
+        self._stuck = bool(survivors)
+        return f"an earlier process would not die and still lives: {_named(survivors)}" if survivors else None
 
     async def _terminate(
         self, cookie: str | None, root: int | None, manifest: Manifest, *, alone: bool = False
@@ -200,3 +210,7 @@ class ProcessEnd:
         manifest = self._app.launching.manifest or self._app.found.manifest
         assert manifest is not None, "a process runs, so there was a manifest"
         return manifest
+
+
+def _named(processes: list[Stat]) -> str:
+    return sanitise(", ".join(f"{stat.name} ({stat.pid}, state {stat.state})" for stat in processes[:5]), 300)

@@ -142,6 +142,9 @@ class Launching:
         app = self._app
         epoch = app.epoch
         try:
+            obstacle = await app.ending.obstacle()
+            if obstacle is not None:
+                raise ConflictError(obstacle, app_id=app.app_id)
             await self.prepare()
         except HomeHelperError as error:
             if epoch == app.epoch:
