@@ -6,6 +6,7 @@ import fcntl
 import os
 import signal
 import struct
+from pathlib import Path
 from typing import NamedTuple
 
 # linux/pidfd.h: PIDFD_GET_INFO = _IOWR(0xFF, 11, struct pidfd_info of 64 bytes); PIDFD_INFO_EXIT since Linux 6.15.
@@ -64,7 +65,8 @@ def _adopted_ending(pidfd: int) -> Ending | None:
     except PermissionError:
         return None
     else:
-        return None
+        # It still takes signals: it runs, or it ended and its parent has yet to take note, which may last seconds.
+        return _ending_of_zombie(pidfd)
     buffer = bytearray(64)
     struct.pack_into("=Q", buffer, 0, _PIDFD_INFO_EXIT)
     try:
@@ -75,6 +77,26 @@ def _adopted_ending(pidfd: int) -> Ending | None:
     if not mask & _PIDFD_INFO_EXIT:
         return UNSEEN
     (status,) = struct.unpack_from("=i", buffer, _EXIT_CODE_OFFSET)
+    return _ending_of_status(status)
+
+
+def _ending_of_zombie(pidfd: int) -> Ending | None:
+    """From /proc/PID/stat, fields 3 and 52 (proc_pid_stat(5)); None if the process runs."""
+    try:
+        # While the pidfd's process is not reaped, nobody else can have its pid.
+        info = Path(f"/proc/self/fdinfo/{pidfd}").read_text()
+        pid = int(info.partition("\nPid:")[2].split(None, 1)[0])
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+        if fields[0] not in "ZX":
+            return None
+        return _ending_of_status(int(fields[49]))
+    except ProcessLookupError:
+        return UNSEEN
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _ending_of_status(status: int) -> Ending:
     if os.WIFSIGNALED(status):
         return Ending(None, _signal_name(os.WTERMSIG(status)))
     return Ending(os.WEXITSTATUS(status), None)
