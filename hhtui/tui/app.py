@@ -20,6 +20,7 @@ from textual.app import App
 from textual.binding import BindingType
 from textual.command import CommandPalette, Provider
 
+from hhtui import __version__
 from hhtui.errors import HomeHelperError
 from hhtui.model.states import Verb
 from hhtui.paths import Home
@@ -40,13 +41,6 @@ from hhtui.tui.words import host_for_urls
 
 INTERRUPTED = 130
 _SECONDS_TO_LEAVE = 3.0
-
-
-def styles_folder() -> Path:
-    """Where the style sheets are: in the wheel below the package, in a checkout beside it."""
-    package = Path(__file__).resolve().parent.parent
-    installed = package / "styles"
-    return installed if installed.is_dir() else package.parent / "styles"
 
 
 class HomeHelperApp(App[None], inherit_bindings=False):
@@ -70,6 +64,7 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         encoding: str | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         machine: str | None = None,
+        version: str = __version__,
         host: str | None = None,
     ) -> None:
         self.home = home
@@ -80,11 +75,12 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         self.glyphs: Glyphs = glyphs_for(self.encoding)
         self.now = now
         self.machine = machine or socket.gethostname()
+        self.version = version
         self.host = host or host_for_urls(os.environ, self.machine)
         self.changed_keys: dict[str, str] = {}
         self.farewell = ""
         colourless = "NO_COLOR" in os.environ and bool(os.environ["NO_COLOR"])
-        folder = styles_folder()
+        folder = themes.styles_folder()
         super().__init__(
             driver_class=HomeDriver,
             css_path=[folder / f"{name}.tcss" for name in ("base", "dashboard", "app_page", "dialogs")],
@@ -93,7 +89,7 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         self.register_theme(themes.HOMEHELPER_THEME)
         self.register_theme(themes.HIGH_CONTRAST_THEME)
         self.theme = "ansi-dark" if colourless else themes.DEFAULT
-        self.looks = themes.looks_of(self.get_css_variables(), self.no_color, self.native_ansi_color)
+        self.looks = self.current_looks()
         self.link = Link(connector.connect, self.post_message)
         self.orders = Orders(self)
         self.watchdog: threading.Timer | None = None
@@ -153,8 +149,8 @@ class HomeHelperApp(App[None], inherit_bindings=False):
             self.screen.refresh()
 
     def action_quit_asking(self) -> None:
-        """Leave; if the engine came up with this interface, ask what becomes of it first."""
-        if self.read_only or not self.connector.ours:
+        """Leave; if the engine came up with this interface, ask what becomes of it first (not so in the demo)."""
+        if self.demo or self.read_only or not self.connector.ours:
             self.leave(stop=False)
             return
         from hhtui.tui.screens.quit import QuitScreen
@@ -295,11 +291,11 @@ class HomeHelperApp(App[None], inherit_bindings=False):
 
         self.push_screen(AppPage(app_id))
 
-    def open_logs(self, app_id: str) -> None:
+    def open_logs(self, app_id: str, file: str | None = None) -> None:
         """The logs of one app."""
         from hhtui.tui.screens.log_viewer import LogViewer
 
-        self.push_screen(LogViewer(app_id))
+        self.push_screen(LogViewer(app_id, file))
 
     def action_help(self) -> None:
         """All keys."""
@@ -308,6 +304,10 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         if not isinstance(self.screen, HelpScreen | CommandPalette):
             self.push_screen(HelpScreen())
 
+    def action_engine_log(self) -> None:
+        """What the engine itself says."""
+        self.open_logs("homehelper", "main")
+
     def action_redraw(self) -> None:
         """Draw everything again, for a terminal that lost what it showed."""
         self.screen.refresh(layout=True)
@@ -315,7 +315,11 @@ class HomeHelperApp(App[None], inherit_bindings=False):
     @property
     def apps_folder(self) -> Path:
         """Where apps are put."""
-        return self.home.default_apps_dir
+        return (
+            self.home.root / self.link.snapshot.apps_folder
+            if self.link.snapshot.apps_folder
+            else self.home.default_apps_dir
+        )
 
     # Looks and keys
 
@@ -323,6 +327,10 @@ class HomeHelperApp(App[None], inherit_bindings=False):
     def offered_themes(self) -> list[str]:
         """The themes to choose from."""
         return [name for name in themes.OFFERED if name in self.available_themes]
+
+    def current_looks(self) -> themes.Looks:
+        """What widgets draw with in the theme that is on."""
+        return themes.looks_of(self.get_css_variables(), self.no_color, self.native_ansi_color)
 
     def set_theme(self, name: str) -> None:
         """Another theme, until the interface ends."""
@@ -336,7 +344,7 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         self.say(f"Theme: {self.theme}")
 
     def _theme_changed(self, _: object) -> None:
-        self.looks = themes.looks_of(self.get_css_variables(), self.no_color, self.native_ansi_color)
+        self.looks = self.current_looks()
         for screen in self.screen_stack:
             for widget in screen.walk_children():
                 widget.notify_style_update()
@@ -348,21 +356,9 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         return self.home.config_dir / "keymap.json"
 
     def _read_keymap(self) -> None:
-        from hhtui.storage import read_json_object
-
-        try:
-            found = read_json_object(self.keymap_file, 64 * 1024)
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError, RecursionError) as error:
-            self.say(f"{self.keymap_file}: {error}; the usual keys are used", "warning")
-            return
-        known = {key.id for key in (*keymap.KEYS, *keymap.MOVES)}
-        self.changed_keys = {
-            name: keys for name, keys in found.items() if name in known and isinstance(keys, str) and keys
-        }
-        if unknown := sorted(set(found) - set(self.changed_keys)):
-            self.say(f"{self.keymap_file}: no such binding: {', '.join(unknown)}", "warning")
+        self.changed_keys, problem = keymap.read_changes(self.keymap_file)
+        if problem:
+            self.say(f"{self.keymap_file}: {problem}", "warning")
         self.set_keymap(self.changed_keys)
 
     def on_resize(self) -> None:
@@ -385,7 +381,7 @@ def run_tui(home: Path, *, in_process: bool = False, demo: bool = False, read_on
     lost terminal), 1 after a bug. Apps run on unless the user said to stop them.
     """
     layout = Home.at(home)
-    connector = Connector(layout, in_process=in_process)
+    connector = Connector(layout, in_process=in_process, read_only=read_only, demo=demo)
     return run_app(HomeHelperApp(layout, connector, demo=demo, read_only=read_only))
 
 

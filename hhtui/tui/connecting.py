@@ -13,16 +13,20 @@ from hhtui.tui.link import Link, Transport
 class Connector:
     """``ours`` is true if the engine came up with this interface: then quitting asks what becomes of it."""
 
-    def __init__(self, home: Home, *, in_process: bool = False) -> None:
+    def __init__(self, home: Home, *, in_process: bool = False, read_only: bool = False, demo: bool = False) -> None:
         self.home = home
         self.in_process = in_process
+        self.read_only = read_only
+        self.demo = demo
         self.ours = False
         self.pid: int | None = None
         self._inside: Any = None
 
     async def connect(self) -> Transport:
-        """Attach, or start an engine first; HomeHelperError if that fails."""
+        """Attach, or start an engine first; HomeHelperError if that fails. Who only watches starts none."""
         loop = asyncio.get_running_loop()
+        if self.read_only and not self.demo:
+            return EngineLink(self.home.engine_socket)
         if self.in_process:
             from hhtui.tui.in_process import InProcessEngine
 
@@ -40,8 +44,8 @@ class Connector:
 
     async def leave(self, link: Link) -> None:
         """Let the engine go on where it can: an engine in this process ends, its apps run on."""
-        if self.in_process:
-            await self.stop(link, keep_apps=True)
+        if self._inside is not None:
+            await self.stop(link, keep_apps=not self.demo)
 
     async def stop(self, link: Link, *, keep_apps: bool) -> None:
         """End the engine and wait until it has ended; up to a minute, for apps may take their time."""
@@ -53,10 +57,14 @@ class Connector:
 
     def farewell(self, *, stopped: bool) -> str:
         """What is said on the terminal after leaving."""
+        if self.demo:
+            return "hhtui: the demo is over; its apps are stopped and its home is removed."
         if stopped:
             return "hhtui: all apps and the engine are stopped."
-        if self.in_process:
+        if self._inside is not None:
             return "hhtui: the apps run on, nobody watches them; `hhtui` takes them over again."
+        if self.read_only:
+            return ""
         engine = f"the engine (pid {self.pid})" if self.pid else "the engine"
         return f"hhtui: left; {engine} and its apps run on. `hhtui` comes back, `hhtui engine stop` ends them."
 

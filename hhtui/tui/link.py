@@ -36,6 +36,7 @@ class Transport(Protocol):
     """What the link needs of the client (hhtui.client.link.EngineLink); every method may raise HomeHelperError."""
 
     async def engine(self) -> Document: ...
+    async def config(self) -> Document: ...
     async def apps(self) -> list[Document]: ...
     async def app(self, app_id: str) -> Document: ...
     async def command(
@@ -73,6 +74,7 @@ class Snapshot:
     engine_seen: float = 0.0
     apps: dict[str, App] = field(default_factory=dict)
     apps_known: bool = False
+    apps_folder: str = ""
     metrics: Metrics | None = None
     redis: Redis | None = None
 
@@ -212,6 +214,7 @@ class Link:
 
     async def _read_everything(self) -> None:
         await self._read_engine()
+        self.snapshot.apps_folder = _first_folder(await self._open.config())
         await self._read_apps()
         await self._read_metrics()
 
@@ -311,3 +314,10 @@ class Link:
         if (connection, trouble) != (self.snapshot.connection, self.snapshot.trouble):
             self.snapshot.connection, self.snapshot.trouble = connection, trouble
             self._post(EngineChanged())
+
+
+def _first_folder(config: Document) -> str:
+    """The first of process_manager.apps_dirs in a ConfigView; nothing if it is not told."""
+    part = (config.get("values") or {}).get("process_manager") or {}
+    folders = part.get("apps_dirs")
+    return folders[0] if isinstance(folders, list) and folders and isinstance(folders[0], str) else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.style import Style
 from textual.color import Color, ColorParseError
@@ -44,6 +45,13 @@ HIGH_CONTRAST_THEME = Theme(
     dark=True,
     variables={"dim": "#d0d0d0", "border-blurred": "#a0a0a0", "border": "#ffff00", "cursor": "#0000d7"},
 )
+
+
+def styles_folder() -> Path:
+    """Where the style sheets are: in the wheel below the package, in a checkout beside it."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "styles"
+    return installed if installed.is_dir() else package.parent / "styles"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -186,13 +187,22 @@ def _said(name: str, value: Any) -> str:
     return ", ".join(str(part) for part in value) if isinstance(value, list) else str(value)
 
 
+def channel_words(message: BusMessage) -> str:
+    """The channel of a message that is not the engine's, without the prefix that all have."""
+    channel = message.channels[0] if message.channels else "?"
+    return sanitise(channel.removeprefix("homehelper:") or channel, 60)
+
+
 def foreign_words(message: BusMessage) -> str:
-    """One line of a message that is not the engine's."""
+    """One line of a message that is not the engine's; of JSON in the events' form only what it tells."""
     if message.text is not None:
         return sanitise(message.text, 500)
-    import json
-
-    return sanitise(json.dumps(message.payload, ensure_ascii=False, default=str), 500)
+    told = message.payload
+    if isinstance(told, dict) and isinstance(told.get("data"), dict):
+        source, data = told.get("source"), told["data"]
+        pairs = [f"{key}={_short(value)}" for key, value in data.items() if value is not None]
+        return sanitise(" ".join([*([str(source)] if source else []), *pairs]), 500)
+    return sanitise(json.dumps(told, ensure_ascii=False, default=str), 500)
 
 
 def outcome(event: Event, app: App | None, host: str) -> tuple[str, str] | None:

@@ -189,6 +189,10 @@ class FakeTransport:
         self._asked("engine")
         return copy.deepcopy(self.about)
 
+    async def config(self) -> Document:
+        self._asked("config")
+        return {"path": "", "values": {"process_manager": {"apps_dirs": ["apps"]}}}
+
     async def apps(self) -> list[Document]:
         self._asked("apps")
         return [copy.deepcopy(self.records[app_id]) for app_id in sorted(self.records)]
@@ -286,7 +290,13 @@ class FakeConnector:
 def make_app(transport: FakeTransport | None = None, *, home: Path = Path("/home/pi/homehelper"), ours: bool = True,
              **options: Any) -> HomeHelperApp:  # fmt: skip
     """The interface above a fake transport, with a fixed clock and host."""
-    options = {"machine": "pi", "host": "pi.local", "now": lambda: NOW, "encoding": "UTF-8", **options}
+    options = {
+        "machine": "pi",
+        "host": "pi.local",
+        "now": lambda: NOW,
+        "encoding": "UTF-8",
+        "version": "0.1.0",
+    } | options
     connector = FakeConnector(transport or FakeTransport(), ours=ours)
     made = HomeHelperApp(Home.at(home, environ={}), connector, **options)  # type: ignore[arg-type]
     made.link = Link(connector.connect, made.post_message, clock=lambda: 1000.0)

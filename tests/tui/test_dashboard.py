@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from hhtui.model.states import Status
+from hhtui.tui import keymap, records, words
 from hhtui.tui.screens.app_page import AppPage
 from hhtui.tui.screens.event_details import EventDetails
 from hhtui.tui.screens.help import HelpScreen
@@ -197,7 +201,7 @@ async def test_dropped_and_foreign_messages_are_told() -> None:
         session.transport.emit(
             fake.foreign(70, "homehelper:weather", text="rain\x1b[31m"), fake.foreign(71, "homehelper:x", 1, dropped=40)
         )
-        await session.shows("homehelper:weather rain␛[31m", "+40 more")
+        await session.shows("weather rain␛[31m", "+40 more")
 
 
 async def test_an_empty_home_says_where_to_put_an_app_and_how_to_make_one() -> None:
@@ -247,3 +251,68 @@ async def test_f2_goes_through_the_themes() -> None:
         await session.press("f2")
         assert session.app.theme == "high-contrast" != before
         assert session.app.looks.bad.color is not None
+
+
+async def test_a_keymap_file_changes_keys_footer_and_help(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/keymap.json").write_text('{"app.stop": "d", "no.such": "x"}')
+    async with running(home=tmp_path) as session:
+        await session.shows("no such binding, or no keys for it: no.such", "d stop")
+        await session.on("doorbell")
+        await session.press("x")
+        await session.press("d")
+        await session.until(lambda: session.transport.orders)
+        assert [order[:2] for order in session.transport.orders] == [("stop", "doorbell")]
+        await session.press("question_mark")
+        assert session.line("Stop").split()[1] == "d"
+
+
+async def test_an_engine_of_another_version_is_told() -> None:
+    async with running(version="9.9.9", size=(160, 50)) as session:
+        await session.shows("the engine is 0.1.0, this is 9.9.9", "hhtui engine reload")
+
+
+async def test_what_a_covered_screen_missed_is_there_when_it_is_seen_again() -> None:
+    async with running() as session:
+        await session.press("question_mark")
+        session.transport.change("garden", status="running", process_id=77, health="good")
+        session.transport.emit(fake.event(50, "app_started", "garden", port=8104, pid=77))
+        await session.until(lambda: session.app.link.snapshot.apps["garden"].process_id == 77)
+        await session.press("escape")
+        await session.until(lambda: "● running" in session.line("Garden"))
+        await session.shows("garden started port 8104; pid 77")
+
+
+async def test_ctrl_c_asks_and_ctrl_c_again_leaves_with_130() -> None:
+    async with running() as session:
+        await session.press("ctrl+c")
+        await session.shows("keep apps running")
+        await session.press("ctrl+c")
+        await session.until(lambda: session.app._exit)
+        assert session.app.return_code == 130
+
+
+def test_every_binding_has_an_id_of_its_own_and_no_place_binds_a_key_twice() -> None:
+    keys = [*keymap.KEYS, *keymap.MOVES]
+    assert len({key.id for key in keys}) == len(keys)
+    for place in keymap.Place:
+        bound = [name for key in keymap.KEYS if key.place is place for name in key.keys.split(",")]
+        assert len(bound) == len(set(bound)), place
+
+
+def test_addresses_name_the_machine_as_the_ssh_user_reached_it() -> None:
+    assert words.host_for_urls({"SSH_CONNECTION": "10.0.0.9 51000 10.0.0.5 22"}, "pi") == "10.0.0.5"
+    assert words.host_for_urls({"SSH_CONNECTION": "fe80::9%eth0 51000 fe80::5%eth0 22"}, "pi") == "fe80::5"
+    assert words.host_for_urls({}, "pi") == "pi"
+    app = records.app_of(fake.app("garden"))
+    assert words.url_of(app, "fe80::5") == "http://[fe80::5]:8100"
+    dashboard = records.app_of(fake.app("d", manifest={"endpoints": {"ui": "/ui/"}}))
+    assert words.url_of(dashboard, "pi") == "http://pi:8100/ui"
+
+
+def test_a_record_of_a_newer_engine_is_shown_all_the_same() -> None:
+    app = records.app_of({"app_id": "x", "status": "dreaming", "runtime_info": {"health": "odd", "restarts": "many"}})
+    assert app.status is Status.DISCOVERED and "'dreaming' is unknown" in app.reason
+    assert records.app_of({"app_id": "y", "runtime_info": None, "manifest": [], "warnings": 3}).app_id == "y"
+    assert records.metrics_of({"hardware": {"cpu": [], "memory": None}}).machine.cpu_percent is None
+    assert records.message_of({}).channels == ()

@@ -109,24 +109,18 @@ class HomeScreen(Screen[None]):
 
     def action_open_app(self) -> None:
         """The page of the chosen app."""
-        from hhtui.tui.screens.app_page import AppPage
-
-        if targets := self.target_ids():
-            self.app.push_screen(AppPage(self.current_id() or targets[0]))
+        if app_id := self.current_id():
+            self.hh.open_app(app_id)
 
     def action_open_logs(self) -> None:
         """The logs of the chosen app."""
-        from hhtui.tui.screens.log_viewer import LogViewer
-
         if app_id := self.current_id():
-            self.app.push_screen(LogViewer(app_id))
+            self.hh.open_logs(app_id)
 
     @on(LogView.OpenViewer)
     def _open_viewer(self, message: LogView.OpenViewer) -> None:
-        from hhtui.tui.screens.log_viewer import LogViewer
-
         if message.view.app_id and not message.view.large:
-            self.app.push_screen(LogViewer(message.view.app_id, message.view.file))
+            self.hh.open_logs(message.view.app_id, message.view.file)
 
     def current_id(self) -> str | None:
         """The app that the screen is about."""

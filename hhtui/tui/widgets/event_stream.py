@@ -123,8 +123,7 @@ class EventStream(LineView):
             pieces.append((f"+{message.dropped} more ", looks.warning))
         event = message.event
         if event is None:
-            channel = sanitise(message.channels[0] if message.channels else "?", 60)
-            pieces.append((keep(channel) + " ", looks.accent))
+            pieces.append((keep(words.channel_words(message)) + " ", looks.accent))
             pieces.append((keep(words.foreign_words(message)), looks.text))
             return pieces
         look = looks.named(words.event_look(event))

@@ -166,7 +166,9 @@ class LogPane(LineView):
     @property
     def _gutter(self) -> int:
         spec = _TIMES[self.times]
-        return (14 if "%m" in spec else 8) + 1 if spec and self.file != "access" else 0
+        lines = self._window.lines
+        timed = bool(lines) and (lines[0].time is not None or lines[-1].time is not None)
+        return (14 if "%m" in spec else 8) + 1 if spec and timed and self.file != "access" else 0
 
     @property
     def _text_width(self) -> int:

@@ -75,6 +75,9 @@ class StatusLine(LineView, can_focus=False):
         if snapshot.connection is Connection.LOST:
             problems.append(f"{sanitise(snapshot.trouble, 200)} (trying again; apps are not touched)")
         elif snapshot.engine is not None:
+            if snapshot.engine.version and snapshot.engine.version != self.hh.version:
+                engine = sanitise(snapshot.engine.version, 40)
+                problems.append(f"the engine is {engine}, this is {self.hh.version}: `hhtui engine reload` mends it")
             problems += [sanitise(problem, 300) for problem in snapshot.engine.problems]
         if len(problems) > 3:
             problems[2:] = [f"{problems[2]} (and {len(problems) - 3} more: hhtui doctor)"]
