@@ -1,4 +1,4 @@
-"""``hhtui validate``: an app's manifest checked as the engine will read it."""
+"""``hhtui validate``: an app's manifest checked as the engine will read it, once or at every save."""
 
 from __future__ import annotations
 
@@ -6,21 +6,44 @@ from pathlib import Path
 
 import click
 
+from hhtui.cli.console import Console
 from hhtui.cli.session import Session, command
 from hhtui.errors import InvalidInputError
 
 
 @command()
 @click.argument("folder")
-def validate(session: Session, folder: str) -> None:
+@click.option("--watch", is_flag=True, help="Check again whenever a file in FOLDER is saved, until Ctrl-C.")
+def validate(session: Session, folder: str, watch: bool) -> None:
     """Check the homehelper.json in FOLDER, without an engine."""
-    from hhtui.model.manifest import read_manifest
-    from hhtui.paths import app_id_of
-
-    console = session.console
     path = Path(folder)
     if not path.is_dir():
         raise InvalidInputError(f"{folder}: no such folder")
+    if not watch:
+        _check(session.console, folder, path)
+        return
+    from watchfiles import watch as changes_in
+
+    _check_and_go_on(session.console, folder, path)
+    session.console.flush()
+    for _ in changes_in(path, recursive=False, raise_interrupt=True):
+        if not path.is_dir():
+            raise InvalidInputError(f"{folder}: the folder is gone")
+        _check_and_go_on(session.console, folder, path)
+        session.console.flush()
+
+
+def _check_and_go_on(console: Console, folder: str, path: Path) -> None:
+    try:
+        _check(console, folder, path)
+    except InvalidInputError as error:
+        console.complain(error.message)
+
+
+def _check(console: Console, folder: str, path: Path) -> None:
+    from hhtui.model.manifest import read_manifest
+    from hhtui.paths import app_id_of
+
     app_id = app_id_of(path.resolve().name)
     try:
         _, manifest, warnings = read_manifest(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from hhtui.cli.demo import examples_folder
 from hhtui.cli.engine_process import plain_engine_only
-from tests.cli.conftest import run_hhtui
+from tests.cli.conftest import HHTUI, environment, run_hhtui
 from tests.engine.engine_process import EngineProcess
 from tests.engine.homes import alive, make_app
 
@@ -161,6 +162,32 @@ def test_validate_names_field_and_reason(tmp_path: Path) -> None:
     assert "main" in outcome.err
     document = run_hhtui(None, "validate", str(folder), "--json")
     assert (document.code, document.json["valid"]) == (1, False)
+
+
+def test_validate_watch_tells_of_each_save_and_ends_with_ctrl_c(tmp_path: Path) -> None:
+    folder = tmp_path / "app"
+    folder.mkdir()
+    (folder / "app.py").write_text("")
+    manifest = folder / "homehelper.json"
+    manifest.write_text('{"name": "x"}')
+    process = subprocess.Popen(
+        [*HHTUI, "validate", "--watch", "--json", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment(PYTHONUNBUFFERED="1"),
+    )
+    try:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["valid"] is False
+        manifest.write_text('{"name": "x", "type": "service"}')
+        while not json.loads(process.stdout.readline())["valid"]:
+            pass
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_all_example_apps_are_valid() -> None:
