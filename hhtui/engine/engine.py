@@ -38,6 +38,7 @@ from hhtui.engine.logs.limits import LogLimits
 from hhtui.engine.logs.reader import list_logs, read_page
 from hhtui.engine.on_demand_app import IdleClock
 from hhtui.engine.problems import Problems
+from hhtui.engine.pipe_store import PipeStore, listen_fds
 from hhtui.engine.process.cgroup import Cgroups
 from hhtui.engine.process.tree import ProcessTable
 from hhtui.engine.redis_keys import register_keys
@@ -94,6 +95,7 @@ class Engine:
         self._reloads = handover.reloads if handover else 0
         self.notifier = Notifier()
 
+        self._pipes = PipeStore(self.notifier, handover.pipes if handover else listen_fds())
     # Begin and end.
 
     async def __aenter__(self) -> Self:
@@ -139,8 +141,7 @@ class Engine:
         # Apps wait for a Redis server to be chosen, the engine does not.
         self._choosing_redis = self._loop.create_task(self.redis.start())
         self._adopt_and_start(remembered)
-        if self._handover is not None:
-            self._handover.close_pipes()
+        self._pipes.write_last_words(self.capture, self.home, self.fleet.supervisors)
         await self.discovery.start()
         self._server = ApiServer(
             self, self.home.engine_socket, host=self.config.system.host, port=self.config.system.main_port
@@ -178,6 +179,7 @@ class Engine:
             on_problem=self.problems.app_output_stuck,
             on_recovered=self.problems.app_output_flows,
         )
+            on_pipes=self._pipes.changed,
         self.ports = PortAllocator(
             remembered.ports,
             self.registry.ports_changed,
@@ -267,6 +269,7 @@ class Engine:
         self.lock.release()
 
     async def hand_over(self) -> None:
+        self._pipes.stop()
         """Bring everything to rest for an execve in place: apps, their pipes, the lock and the socket are kept."""
         self.notifier.reloading()
         log.info("engine reloads in place")
@@ -290,6 +293,7 @@ class Engine:
     # What the API asks (EngineFacade).
 
     @property
+        self._pipes.stop()
     def bus(self) -> EventBus:
         if self._bus is None:
             raise RuntimeError("the engine has not been started")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import socket
@@ -15,7 +14,7 @@ class Handover:
     """The lock, the listening socket, the apps' pipes and the bus, in a file that only this process has."""
 
     def __init__(
-        self, lock: int, listener_fd: int | None, bus: dict[str, Any] | None, reloads: int, pipes: list[int]
+        self, lock: int, listener_fd: int | None, bus: dict[str, Any] | None, reloads: int, pipes: dict[str, int]
     ) -> None:
         self.reloads = reloads
         self.pipes = pipes
@@ -45,14 +44,8 @@ class Handover:
             document.get("listener"),
             document.get("bus"),
             int(document.get("reloads", 1)),
-            document.get("pipes") or [],
+            document.get("pipes") or {},
         )
-
-    def close_pipes(self) -> None:
-        """The apps' pipes are open again: the copies that kept their last words are no longer needed."""
-        for descriptor in self.pipes:
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
 
     def leave(self) -> None:
         """Write everything down and let the descriptors survive execve."""
@@ -65,7 +58,7 @@ class Handover:
             "pipes": self.pipes,
         }
         os.write(descriptor, json.dumps(document).encode())
-        for kept in (descriptor, self.lock, self.listener_fd, *self.pipes):
+        for kept in (descriptor, self.lock, self.listener_fd, *self.pipes.values()):
             if kept is not None:
                 os.set_inheritable(kept, True)
         os.environ[_VARIABLE] = str(descriptor)

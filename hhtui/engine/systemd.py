@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import time
+from array import array
 
 
 class Notifier:
@@ -19,17 +20,38 @@ class Notifier:
         self._interval = int(watchdog) / 2_000_000 if watchdog.isdigit() and mine and int(watchdog) else 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    def send(self, **fields: str) -> None:
-        """``send(READY="1", STATUS="…")``: one datagram."""
+    @property
+    def listens(self) -> bool:
+        """Whether there is a manager to tell anything."""
+        return bool(self._address)
+
+    def send(self, *descriptors: int, **fields: str) -> bool:
+        """``send(READY="1", STATUS="…")``: one datagram, ``descriptors`` with it; False if its queue is full."""
         if not self._address:
-            return
+            return True
         message = "\n".join(f"{name}={value}" for name, value in fields.items())
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
                 connection.setblocking(False)
-                connection.sendto(message.encode(), self._address)
+                # Not socket.send_fds: it ignores the address (Python 3.11 to 3.13).
+                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))] if descriptors else []
+                connection.sendmsg([message.encode()], rights, 0, self._address)
+        except BlockingIOError:
+            return False
         except OSError:
             pass
+        return True
+
+    def store(self, name: str, descriptor: int) -> bool:
+        """Have the manager keep a copy of ``descriptor`` for the next engine; False if it is to be tried again.
+
+        FDPOLL=0: it is not dropped when the pipe's other side goes away.
+        """
+        return self.send(descriptor, FDSTORE="1", FDNAME=name, FDPOLL="0")
+
+    def remove_stored(self, name: str) -> bool:
+        """Have the manager close its copies of that name; False if it is to be tried again."""
+        return self.send(FDSTOREREMOVE="1", FDNAME=name)
 
     def ready(self, status: str) -> None:
         """The engine is up; from now on the watchdog is fed from the loop, so a stuck loop is noticed."""

@@ -64,7 +64,7 @@ async def test_pipes_kept_over_a_change_of_engines_remember_the_last_words(rig: 
     os.close(rig.err)
     rig.capture = rig.new_capture()
     rig.capture.open("a", rig.fifos, rig.logs)
-    rig.capture.close_writers(kept)
+    rig.capture.close_writers(kept.values())
     rig.capture.drain("a")
     assert content_of(rig.logs) == b"last words\n"
     rig.out, rig.err = rig.capture.writer_fds("a")

@@ -9,7 +9,7 @@ import os
 import select
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,7 +57,8 @@ class LogCapture:
     """All apps' pipes on one epoll that the event loop watches. Needs a running loop; not thread-safe.
 
     ``on_problem`` is told the app and one line when its output cannot be written (it then waits in the pipe, nothing is
-    lost), ``on_recovered`` the app when it flows again. ``limits`` is asked at every turn, so a change holds at once.
+    lost), ``on_recovered`` the app when it flows again, ``on_pipes`` an app's pipes when they have been opened and None
+    before they are closed for good. ``limits`` is asked at every turn, so a change holds at once.
     """
 
     def __init__(
@@ -66,12 +67,14 @@ class LogCapture:
         limits: Callable[[], LogLimits],
         on_problem: Callable[[str, str], None],
         on_recovered: Callable[[str], None],
+        on_pipes: Callable[[str, tuple[int, ...] | None], None] = lambda _app_id, _pipes: None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._limits = limits
         self._on_problem = on_problem
         self._on_recovered = on_recovered
+        self._on_pipes = on_pipes
         self._clock = clock
         self._wall = wall
         self._apps: dict[str, _App] = {}
@@ -85,11 +88,18 @@ class LogCapture:
 
     # Opening and closing.
 
-    def open(self, app_id: str, fifo_dir: Path, log_dir: Path, adopted_pid: int | None = None) -> None:
+    def open(
+        self,
+        app_id: str,
+        fifo_dir: Path,
+        log_dir: Path,
+        adopted_pid: int | None = None,
+        kept: tuple[int, int] | None = None,
+    ) -> None:
         """Capture the app's pipes ``<app_id>.out`` and ``.err`` into app.log and error.log; nothing if it is done.
 
-        ``adopted_pid``: the running app that is taken over, whose pipes are used even if their names are gone.
-        LogError says in one line why it cannot be; other apps are not touched.
+        ``adopted_pid``: the running app that is taken over; ``kept``: the open pipes of one that has ended. These are
+        used even if their names are gone. LogError says in one line why it cannot be; other apps are not touched.
         """
         if app_id in self._apps:
             return
@@ -100,8 +110,9 @@ class LogCapture:
             for folder, mode in ((fifo_dir, 0o700), (log_dir, 0o750)):
                 folder.mkdir(mode=mode, parents=True, exist_ok=True)
             app.folder = _locked_folder(log_dir)
-            for number, (suffix, name) in enumerate((("out", "app.log"), ("err", "error.log")), 1):
-                pipe = fifo.open_fifo(fifo_dir / f"{app_id}.{suffix}", adopted_pid, number)
+            holder, held = (os.getpid(), kept) if kept is not None else (adopted_pid, (1, 2))
+            for number, suffix, name in zip(held, ("out", "err"), ("app.log", "error.log"), strict=True):
+                pipe = fifo.open_fifo(fifo_dir / f"{app_id}.{suffix}", holder, number)
                 streams.append(CapturedStream(app_id, pipe, app.folder, name))
                 try:
                     streams[-1].open()
@@ -123,6 +134,11 @@ class LogCapture:
         for stream in streams:
             self._streams[stream.fifo] = stream
             self._epoll.register(stream.fifo, select.EPOLLIN)
+        self._on_pipes(app_id, self.fifo_fds(app_id))
+
+    def captures(self, app_id: str) -> bool:
+        """Whether the app's pipes are open."""
+        return app_id in self._apps
 
     def writer_fds(self, app_id: str) -> tuple[int, int]:
         """Newly opened descriptors for the child's stdout and stderr, close-on-exec; the caller closes both.
@@ -145,26 +161,23 @@ class LogCapture:
         return fds[0], fds[1]
 
     @staticmethod
-    def close_writers(fds: tuple[int, ...] | list[int]) -> None:
+    def close_writers(fds: Iterable[int]) -> None:
         """Close what ``writer_fds`` gave."""
         for descriptor in fds:
             with suppress(OSError):
                 os.close(descriptor)
 
-    def fifo_fds(self, app_id: str) -> tuple[int, int]:
-        """The engine's own ends of the pipes, for the service manager's FD store or to be kept over an execve."""
-        out, err = self._opened(app_id).streams
-        return out.fifo, err.fifo
+    def fifo_fds(self, app_id: str) -> tuple[int, ...]:
+        """The engine's own ends of the pipes: stdout's, stderr's."""
+        return tuple(stream.fifo for stream in self._opened(app_id).streams)
 
-    def inheritable_pipes(self) -> list[int]:
-        """Duplicates of every app's pipes that stay open over an execve, to be closed by the new program.
-
-        So the last words of an app that dies while one engine becomes the next are kept: a pipe that nobody has open
-        forgets its bytes. The new engine opens the pipes by name as ever, then closes these.
-        """
-        pipes = [os.dup(stream.fifo) for stream in self._streams.values()]
-        for descriptor in pipes:
-            os.set_inheritable(descriptor, True)
+    def inheritable_pipes(self) -> dict[str, int]:
+        """Duplicates of all pipes, by ``<app_id>.out`` and ``.err``, that stay open over an execve; see PipeStore."""
+        pipes = {}
+        for app_id in self._apps:
+            for suffix, descriptor in zip(("out", "err"), self.fifo_fds(app_id), strict=True):
+                pipes[f"{app_id}.{suffix}"] = copy = os.dup(descriptor)
+                os.set_inheritable(copy, True)
         return pipes
 
     def close(self, app_id: str) -> None:
@@ -173,6 +186,10 @@ class LogCapture:
         if app is None:
             return
         self.drain(app_id)
+        self._on_pipes(app_id, None)
+        self._close(app_id, app)
+
+    def _close(self, app_id: str, app: _App) -> None:
         del self._apps[app_id]
         if app.retry is not None:
             app.retry.cancel()
@@ -184,9 +201,10 @@ class LogCapture:
         os.close(app.folder)
 
     def close_all(self) -> None:
-        """Close every app, and the epoll."""
-        for app_id in list(self._apps):
-            self.close(app_id)
+        """Close every app, and the epoll; what still runs, and its pipes, belong to the next engine."""
+        for app_id, app in list(self._apps.items()):
+            self.drain(app_id)
+            self._close(app_id, app)
         self._schedule.stop()
         self._epoll.close()
 
