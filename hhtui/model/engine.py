@@ -8,7 +8,10 @@ from pydantic import BaseModel, Field
 
 
 class EngineInfo(BaseModel):
-    """The running engine; ``reloads`` counts those in place since its start, ``problems`` are one line each and shown to the user until they are mended."""
+    """The running engine; ``reloads`` counts those in place since its start.
+
+    ``problems`` are one line each and shown to the user until they are mended.
+    """
 
     pid: int
     version: str
