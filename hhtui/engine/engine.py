@@ -178,8 +178,8 @@ class Engine:
             limits=lambda: LogLimits.of(self.config.logging),
             on_problem=self.problems.app_output_stuck,
             on_recovered=self.problems.app_output_flows,
-        )
             on_pipes=self._pipes.changed,
+        )
         self.ports = PortAllocator(
             remembered.ports,
             self.registry.ports_changed,
@@ -263,13 +263,13 @@ class Engine:
         await self._choosing_redis
         await self.redis.stop(keep_server=leave)
         self.capture.close_all()
+        self._pipes.stop()
         self.notifier.close()
         log.info("engine stopped")
         self.engine_log.stop()
         self.lock.release()
 
     async def hand_over(self) -> None:
-        self._pipes.stop()
         """Bring everything to rest for an execve in place: apps, their pipes, the lock and the socket are kept."""
         self.notifier.reloading()
         log.info("engine reloads in place")
@@ -286,6 +286,7 @@ class Engine:
         await self.redis.stop(keep_server=True)
         pipes = self.capture.inheritable_pipes()
         self.capture.close_all()
+        self._pipes.stop()
         descriptor = listener.detach() if listener else None
         Handover(self.lock.descriptor, descriptor, self.bus.state(), self._reloads + 1, pipes).leave()
         self.engine_log.stop()
@@ -293,7 +294,6 @@ class Engine:
     # What the API asks (EngineFacade).
 
     @property
-        self._pipes.stop()
     def bus(self) -> EventBus:
         if self._bus is None:
             raise RuntimeError("the engine has not been started")
