@@ -152,6 +152,7 @@ def test_a_second_engine_names_the_first_ones_pid_and_exits_4(engine: EngineProc
     engine.answers()
 
 
+@pytest.mark.timeout(300)
 def test_of_two_engines_started_at_once_exactly_one_wins_fifty_times(home: Path) -> None:
     first, second = EngineProcess(home), EngineProcess(home)
     try:

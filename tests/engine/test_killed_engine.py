@@ -8,6 +8,8 @@ import re
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.engine.engine_process import EngineProcess, engine_process
 from tests.engine.homes import make_app, make_home, processes_with
 
@@ -56,6 +58,7 @@ def check_registry(engine: EngineProcess) -> None:
     assert len(json.loads(engine.home.apps_json.read_text())["apps"]) == APPS
 
 
+@pytest.mark.timeout(500)
 def test_a_hundred_sigkills_under_load_lose_double_and_tear_nothing(tmp_path: Path) -> None:
     home = make_home(tmp_path / "home", ports=APPS, logging={"max_bytes": 65536, "max_files": 1000})
     script = tmp_path / "writer.py"
@@ -89,6 +92,7 @@ def test_a_hundred_sigkills_under_load_lose_double_and_tear_nothing(tmp_path: Pa
         print(f"{KILLS} kills, {total} lines, 0 lost, 0 doubled, 0 torn")
 
 
+@pytest.mark.timeout(300)
 def test_fifty_reloads_under_load_restart_no_app_and_lose_no_line_and_no_event(tmp_path: Path) -> None:
     home = make_home(tmp_path / "home", ports=5, logging={"max_bytes": 65536, "max_files": 1000})
     script = tmp_path / "writer.py"
