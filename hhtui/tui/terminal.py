@@ -15,6 +15,8 @@ from textual._xterm_parser import XTermParser
 from textual.app import App
 from textual.drivers.linux_driver import LinuxDriver
 
+from hhtui.tui.sgr import compact
+
 if TYPE_CHECKING:
     from hhtui.tui.app import HomeHelperApp
 
@@ -100,6 +102,7 @@ class TerminalWriter(threading.Thread):
                 self._stalled(False)
 
     def _put(self, text: str) -> bool:
+        text = compact(text)
         if self._ascii:
             data = text.translate(self._table).encode("ascii", "replace")
         else:
