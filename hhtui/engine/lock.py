@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
@@ -35,8 +36,16 @@ class EngineLock:
             self.descriptor = -1
             message = f"another engine runs on {self._path.parent.parent} (pid {holder})"
             raise EngineRunsError(message, pid=int(holder) if holder.isdigit() else None) from None
-        os.ftruncate(self.descriptor, 0)
-        os.pwrite(self.descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._name_holder()
+
+    def _name_holder(self) -> None:
+        # On a full disk the engine has to start all the same: the lock is what counts, not who it says holds it.
+        text = f"{os.getpid()}\n".encode()
+        with contextlib.suppress(OSError):
+            os.ftruncate(self.descriptor, os.pwrite(self.descriptor, text, 0))
+            return
+        with contextlib.suppress(OSError):
+            os.ftruncate(self.descriptor, 0)
 
     def _holder(self) -> str:
         # The winner writes its pid just after it has the lock.

@@ -71,3 +71,15 @@ def test_five_seconds_of_full_disk_at_5000_lines_a_second_lose_no_line(small_dis
         numbers = numbers_in(log)
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
         assert os.path.getsize(engine.home.apps_json) > 100
+
+
+def test_an_engine_starts_on_a_full_disk_and_takes_over_what_runs(small_disk: Path) -> None:
+    home = make_home(small_disk / "home")
+    make_app(home, "quiet", autostart=True)
+    with engine_process(home) as engine:
+        pid = engine.wait_status("quiet", "running")["runtime_info"]["process_id"]
+        engine.kill()
+        engine.home.engine_lock.unlink()
+        fill(small_disk)
+        engine.start()
+        assert engine.wait_status("quiet", "running")["runtime_info"]["process_id"] == pid
