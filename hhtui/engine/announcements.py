@@ -68,7 +68,7 @@ def announce_crash(app: Supervisor, ending: Ending, uptime: float, pid: int, sta
     }
 
     def publish() -> None:
-        data["stderr"] = app.services.capture.tail(app.app_id)
+        data["stderr"] = app.ending.last_lines()
         app.services.bus.publish(EventType.APP_CRASHED, app.app_id, data, correlation_id=app.correlation)
 
     app.defer(publish)

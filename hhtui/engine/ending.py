@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from hhtui.engine.announcements import announce_crash
@@ -14,7 +15,7 @@ from hhtui.engine.process.exit_status import Ending
 from hhtui.engine.process.identity import Stat
 from hhtui.engine.process.termination import terminate
 from hhtui.engine.process.tree import group_is_empty
-from hhtui.engine.restart import CrashHistory, Decision, Verdict, decide
+from hhtui.engine.restart import CrashHistory, Decision, Verdict, decide, policy_of_schedule
 from hhtui.model.app import ExitInfo, Status
 from hhtui.model.event import new_correlation_id, utc_now
 from hhtui.model.manifest import Manifest
@@ -54,10 +55,20 @@ class ProcessEnd:
         if app.status not in (Status.STARTING, Status.RUNNING):
             return
         manifest = self._manifest()
-        verdict = self._decide(manifest, ending.words, uptime, failed=ending.failed)
-        cookie = app.record.runtime_info.instance
         app.correlation = new_correlation_id()
+        words = (app.limits.killed_words() if ending.signal == "SIGKILL" else None) or ending.words
+        undone = app.trial.undo(words) if ending.failed else None
+        if undone is not None:
+            verdict = Verdict(Decision.RETRY, 0, undone)
+        else:
+            verdict = self._decide(manifest, words, uptime, failed=ending.failed)
+        outlook = app.schedule.ended(ending)
+        if outlook and verdict.decision is not Decision.RETRY:
+            verdict = replace(verdict, words=f"{words}; {outlook}")
+        cookie = app.record.runtime_info.instance
         if ending.failed:
+            app.comes_back = True
+            self._keep_last_lines()
             status = Status.BACKOFF if verdict.decision is Decision.RETRY else Status.FAILED
             announce_crash(app, ending, uptime, pid, status, verdict.words)
         if verdict.decision is Decision.RETRY and not verdict.delay and group_is_empty(pid):
@@ -86,17 +97,26 @@ class ProcessEnd:
             app.fire(Trigger.EXITED_DONE, verdict.words)
             app.fire(Trigger.SLEEP, f"{verdict.words}; sleeps until its next visit")
         else:
-            info.wanted = False
+            if not app.scheduled:
+                info.wanted = False
             app.fire(Trigger.EXITED_DONE, verdict.words)
 
     def arm_restart(self) -> None:
         """Start again when the backoff is over; at once if there is none."""
         delay = self._verdict.delay if self._verdict else 0.0
         if delay <= 0:
-            self._app.fire(Trigger.RESTART_DUE)
+            self._restart_due()
             return
         self._app.record.runtime_info.next_restart_in_seconds = round(delay, 1)
-        self._app.later(delay, Trigger.RESTART_DUE)
+        self._app.later(delay, self._restart_due)
+
+    def _restart_due(self) -> None:
+        app = self._app
+        if app.launching.needs_install():
+            app.start_after_install = True
+            app.fire(Trigger.RESTART_NEEDS_INSTALL, "what it needs has changed")
+        else:
+            app.fire(Trigger.RESTART_DUE)
 
     def record(self, ending: Ending, words: str | None = None) -> None:
         """Note how the process ended."""
@@ -107,19 +127,43 @@ class ProcessEnd:
         info.process_id = None
         info.identity = None
 
+    def last_lines(self) -> list[str]:
+        """The last lines of stderr, safe to show, without the secrets that the app was given."""
+        lines = self._app.services.capture.tail(self._app.app_id)
+        return [sanitise(self._app.launching.hide_secrets(line), 1000) for line in lines]
+
+    def _keep_last_lines(self) -> None:
+        exit_info = self._app.record.runtime_info.exit
+
+        def keep() -> None:
+            if exit_info is not None:
+                exit_info.stderr = self.last_lines()
+                self._app.touch()
+
+        # Reading a file must not delay the restart.
+        self._app.defer(keep)
+
     def _last_words(self) -> str:
         """The most telling line of stderr: what a traceback ends with."""
-        lines = self._app.services.capture.tail(self._app.app_id)
-        return next((sanitise(line.strip(), 200) for line in reversed(lines) if line.strip()), "")
+        return next((line.strip()[:200] for line in reversed(self.last_lines()) if line.strip()), "")
 
     # Is ended.
 
     def end_faulty(self, trigger: Trigger, fault: str) -> None:
-        """Stop an app that started too slowly or is unhealthy; the restart policy says what follows."""
-        uptime = self._loop.time() - self._app.launching.started
-        self._verdict = self._decide(self._manifest(), fault, uptime, failed=True)
+        """Stop an app that started too slowly, is unhealthy or takes too much; the restart policy says what follows."""
+        app = self._app
+        if app.status is Status.STOPPING:
+            return
+        undone = app.trial.undo(fault)
+        if undone is not None:
+            fault = undone
+            self._verdict = Verdict(Decision.RETRY, 0, undone)
+        else:
+            uptime = self._loop.time() - app.launching.started
+            self._verdict = self._decide(self._manifest(), fault, uptime, failed=True)
+        app.comes_back = True
         self.after_stop = "retry"
-        self._app.fire(trigger, fault)
+        app.fire(trigger, fault)
 
     def terminate(self) -> None:
         """End the whole tree in the background; a GONE trigger says when it is over."""
@@ -179,11 +223,13 @@ class ProcessEnd:
     def _gone(self) -> None:
         app = self._app
         after, self.after_stop = self.after_stop, "rest"
-        if app.found.manifest is None:
+        if app.found.manifest is None and after != "retry":
             app.fire(Trigger.GONE_STOPPED)
             app.fire(Trigger.INVALIDATED, app.found.error)
         elif after == "start":
-            app.fire(Trigger.GONE_START, "restarted")
+            app.start_after_install = True
+            needs = app.launching.choose(app.found)
+            app.fire(Trigger.GONE_START_NEEDS_INSTALL if needs else Trigger.GONE_START, "restarted")
         elif after == "sleep" and app.sleeps and app.wanted:
             app.fire(Trigger.GONE_SLEEP, "idle; sleeps until its next visit")
         elif after == "retry" and self._verdict is not None and app.wanted:
@@ -196,8 +242,11 @@ class ProcessEnd:
             app.fire(Trigger.GONE_STOPPED)
 
     def _decide(self, manifest: Manifest, ending: str, uptime: float, *, failed: bool) -> Verdict:
+        policy = manifest.restart
+        if manifest.schedule is not None:
+            policy = policy_of_schedule(policy, named="restart" in manifest.model_fields_set)
         return decide(
-            manifest.restart,
+            policy,
             self.history,
             now=self._loop.time(),
             uptime=uptime,
@@ -207,7 +256,8 @@ class ProcessEnd:
         )
 
     def _manifest(self) -> Manifest:
-        manifest = self._app.launching.manifest or self._app.found.manifest
+        # Policies apply as they are now; only while the manifest is invalid those that the process was started with.
+        manifest = self._app.found.manifest or self._app.launching.manifest
         assert manifest is not None, "a process runs, so there was a manifest"
         return manifest
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from hhtui.engine.environment_watch import EnvironmentWatch
 from hhtui.engine.services import Services
 from hhtui.engine.supervisor import Supervisor
 from hhtui.errors import UnknownAppError
@@ -28,6 +29,7 @@ class Fleet:
         self._services = services
         self._forgetting: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._environments = EnvironmentWatch(services)
 
     @property
     def supervisors(self) -> dict[str, Supervisor]:
@@ -55,6 +57,7 @@ class Fleet:
         self.supervisors[found.app_id] = supervisor
         if found.error is not None:
             supervisor.update(found)
+        self._environments.adjust()
         return supervisor
 
     def discovered(self, apps: dict[str, FoundApp]) -> None:
@@ -68,6 +71,7 @@ class Fleet:
             elif _differs(supervisor.found, found):
                 describe(supervisor.record, found)
                 supervisor.update(found)
+                self._environments.adjust()
                 data = {"app_id": app_id, "status": supervisor.status.value, "error": found.error}
                 self._services.bus.publish(EventType.APP_CHANGED, app_id, data)
                 log.info("%s: manifest changed%s", app_id, f": {found.error}" if found.error else "")
@@ -127,6 +131,7 @@ class Fleet:
 
     def release_all(self) -> None:
         """Let go of all apps; what runs, runs on."""
+        self._environments.stop()
         for task in self._tasks:
             task.cancel()
         for supervisor in self.supervisors.values():

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import logging
 import uuid
 from typing import TYPE_CHECKING
 
 from hhtui.engine.announcements import announce_progress
 from hhtui.engine.apps.dependencies import problem as dependency_problem
+from hhtui.engine.apps.environment import declared_environment, environment_of
+from hhtui.engine.apps.found_app import FoundApp
 from hhtui.engine.apps.launch import Launch, build_launch
 from hhtui.engine.lifecycle import Trigger
 from hhtui.engine.process.child import Child, spawn
@@ -26,6 +30,8 @@ log = logging.getLogger("homehelper.supervisor")
 
 # Progress of an installation is told to the world at most this often (seconds).
 _PROGRESS_INTERVAL = 0.5
+# A dependency that crashed is not pressed: its backoff is its own.
+_ON_ITS_WAY = frozenset({Status.RUNNING, Status.STARTING, Status.WAITING, Status.BACKOFF, Status.INSTALLING})
 
 
 class Launching:
@@ -38,10 +44,81 @@ class Launching:
         self._prepared: Launch | None = None
         self.child: Child | None = None
         self.started = 0.0
-        # The manifest that the living process was started with rules its stop and its restart.
-        self.manifest: Manifest | None = None
+        # What is to be started: as found when the user, a visit or the engine asked for it. A crash restarts the same.
+        self._chosen: FoundApp | None = None
+        # What the living process was started with, and the variables that its manifest and files gave it.
+        self._running: FoundApp | None = None
+        self._declared: dict[str, str] = {}
+        self.updating = False
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The manifest that the living process was started with."""
+        return self._running.manifest if self._running is not None else None
+
+    def choose(self, found: FoundApp) -> bool:
+        """The next start is of ``found``; whether something must be installed for it first."""
+        self._chosen = found
+        return self._app.services.installer.needed(found)
+
+    def needs_install(self) -> bool:
+        """Whether something must be installed before a crash is answered with the same again."""
+        return self._app.services.installer.needed(self._chosen or self._app.found)
+
+    def adopted(self, found: FoundApp) -> None:
+        """A living process was taken over; its manifest may have been changed since, its environment tells."""
+        self._chosen = self._running = found
+        self._declared = {}
+        self.compare()
+
+    def compare(self) -> None:
+        """Note what has changed since the living process was started: restart to apply."""
+        app = self._app
+        info = app.record.runtime_info
+        found = app.found
+        if self.child is None or found.manifest is None:
+            info.manifest_changed, info.environment_changed = False, []
+            return
+        info.manifest_changed = _fingerprint(found) != info.launched_as
+        try:
+            declared = declared_environment(found, app.services.home.config_dir)
+        except HomeHelperError as error:
+            app.notice("environment", error.message)
+            return
+        running = self._declared or environment_of(self.child.pid)
+        before = self._declared if self._declared else declared.values
+        info.environment_changed = declared.changed_since(running, before)
+        app.notice("environment", "; ".join(declared.warnings) or None)
+
+    def status_changed(self) -> None:
+        """A status was entered: an update that is built beside the running app goes on only while it runs."""
+        if self.updating:
+            self.updating = False
+            self.cancel_install()
 
     # Installing.
+
+    def update_beside(self, reason: str) -> None:
+        """Build the new environment while the app runs in the old one, then restart it."""
+        app = self._app
+        self.choose(app.found)
+        if not self.updating:
+            self.updating = True
+            app.record.runtime_info.reason = "its new environment is built, then it is restarted"
+            self._install = self._loop.create_task(self._update_and_restart(reason))
+
+    async def _update_and_restart(self, reason: str) -> None:
+        app = self._app
+        try:
+            error = await self._install_chosen()
+        finally:
+            app.record.runtime_info.install_progress = None
+        self._install, self.updating = None, False
+        if error is None:
+            app.restart(reason)
+        else:
+            app.record.runtime_info.reason = f"not restarted: {error}"
+            app.touch()
 
     def install(self) -> None:
         """Begin to install in the background."""
@@ -56,6 +133,21 @@ class Launching:
 
     async def _run_install(self) -> None:
         app = self._app
+        error = await self._install_chosen()
+        if error is not None and app.start_after_install and app.services.installer.works(app.app_id):
+            self._installed(Trigger.INSTALL_FAILED_START, error)
+        elif error is not None:
+            self._installed(Trigger.INSTALL_FAILED, error)
+        elif app.start_after_install:
+            self._installed(Trigger.INSTALLED_START, "installed")
+        elif app.wanted and app.sleeps:
+            self._installed(Trigger.SLEEP, "installed; sleeps until its first visit")
+        else:
+            self._installed(Trigger.INSTALLED_REST, "installed")
+
+    async def _install_chosen(self) -> str | None:
+        """Bring the environment up to date; why that failed, None if it did not."""
+        app = self._app
         info = app.record.runtime_info
         told = -_PROGRESS_INTERVAL
 
@@ -66,28 +158,24 @@ class Launching:
                 told = self._loop.time()
                 announce_progress(app, info.install_progress)
 
+        found = self._chosen or app.found
+        failed: str | None = None
         try:
-            await app.services.installer.install(app.found, await self._environment(), progress)
+            launch = await self._describe()
+            await app.services.installer.install(found, launch.environ, progress, hide=launch.declared.hide)
         except HomeHelperError as error:
-            self._installed(Trigger.INSTALL_FAILED, f"installing failed: {error.message}")
+            failed = f"installing failed: {error.message}"
         except Exception:
             log.exception("%s: installing failed", app.app_id)
-            self._installed(Trigger.INSTALL_FAILED, "installing failed; the engine's log tells more")
-        else:
-            if app.start_after_install:
-                self._installed(Trigger.INSTALLED_START, "installed")
-            elif app.wanted and app.sleeps:
-                self._installed(Trigger.SLEEP, "installed; sleeps until its first visit")
-            else:
-                self._installed(Trigger.INSTALLED_REST, "installed")
+            failed = "installing failed; the engine's log tells more"
+        works = failed is not None and app.services.installer.works(app.app_id)
+        app.notice("install", f"{failed}; it goes on with what was installed before" if works else None)
+        return failed
 
     def _installed(self, trigger: Trigger, reason: str) -> None:
         self._install = None
         self._app.record.runtime_info.install_progress = None
         self._app.fire(trigger, reason)
-
-    async def _environment(self) -> dict[str, str]:
-        return (await self._describe()).environ
 
     # Dependencies.
 
@@ -95,6 +183,7 @@ class Launching:
         """Start what the app depends on, then spawn it."""
         app = self._app
         names = app.found.manifest.depends_on if app.found.manifest else []
+        self._chosen = self._chosen or app.found
         if not names:
             app.run(self._prepare_and_spawn())
             return
@@ -113,7 +202,7 @@ class Launching:
         epoch = app.epoch
         for name in names:
             other = app.services.supervisors[name]
-            if other.status not in (Status.RUNNING, Status.STARTING, Status.WAITING):
+            if other.status not in _ON_ITS_WAY and not (app.comes_back and other.status is Status.FAILED):
                 try:
                     other.request(Verb.START, app.correlation)
                 except ConflictError as error:
@@ -155,19 +244,27 @@ class Launching:
 
     async def _describe(self) -> Launch:
         app = self._app
-        manifest = app.found.manifest
+        found = self._chosen or app.found
+        manifest = found.manifest
         if manifest is None:
             raise ConflictError(f"{app.app_id} has no valid manifest")
         port = app.claim_port()
         access = await app.services.redis_access(app.app_id, list(manifest.redis_keys))
-        return build_launch(
-            app.found,
+        launch = build_launch(
+            found,
             home=app.services.home,
             port=port,
             redis=access,
             instance="",
             python=app.services.installer.python(app.app_id),
         )
+        app.record.runtime_info.environment = sorted(launch.declared.values)
+        app.notice("environment", "; ".join(launch.declared.warnings) or None)
+        return launch
+
+    def hide_secrets(self, text: str) -> str:
+        """What the app printed, without the secrets that it was given."""
+        return self._prepared.declared.hide(text) if self._prepared is not None else text
 
     def spawn(self) -> None:
         """Start the process that was described; SPAWN_FAILED says why it could not be."""
@@ -189,16 +286,20 @@ class Launching:
         except HomeHelperError as error:
             app.fire(Trigger.SPAWN_FAILED, error.message)
             return
+        app.limits.apply()
         if (cgroup := app.cgroup()) is not None:
             cgroup.add(self.child.pid)
         self.started = self._loop.time()
-        self.manifest = app.found.manifest
+        self._running = self._chosen = self._chosen or app.found
+        self._declared = dict(self._prepared.declared.values)
+        info.launched_as = _fingerprint(self._running)
+        app.trial.begin()
         app.ending.leader_gone.clear()
         info.process_id = self.child.pid
         info.identity = self.child.identity
         info.instance = cookie
         info.started_at = utc_now()
-        info.manifest_changed = False
+        self.compare()
         info.health = Health.UNKNOWN
         info.health_report = HealthReport()
 
@@ -214,3 +315,14 @@ class Launching:
         if epoch == app.epoch:
             self.spawn()
             app.touch()
+
+
+def _fingerprint(found: FoundApp) -> str | None:
+    """By what to tell, also after the engine was restarted, that a manifest asks for another start.
+
+    Without its environment: that is compared by value, and a hash of it would help to guess values.
+    """
+    if found.manifest is None:
+        return None
+    part = {**found.manifest.launch_part(), "environment": None, "path": str(found.path)}
+    return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()[:16]

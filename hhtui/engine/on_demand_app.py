@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hhtui.engine.lifecycle import Trigger
 from hhtui.engine.ondemand.access_log import AccessLog
-from hhtui.engine.ondemand.doorbell import Doorbell
+from hhtui.engine.ondemand.doorbell import PROBES, Doorbell
 from hhtui.engine.ondemand.idle import IdleWatch
 from hhtui.errors import HomeHelperError
 from hhtui.model.app import Status
@@ -39,9 +39,11 @@ class OnDemandApp:
     async def _open(self) -> None:
         app = self._app
         epoch = app.epoch
+        # One that rang already, or that an installation left open, rings no more.
+        self.close()
         try:
             port = app.claim_port()
-            doorbell = Doorbell(port, app.record.name, self._woke)
+            doorbell = Doorbell(port, app.record.name, self._woke, probes=self._probes())
             await doorbell.open()
         except HomeHelperError as error:
             if epoch == app.epoch:
@@ -52,6 +54,12 @@ class OnDemandApp:
             doorbell.close()
             return
         self._doorbell = doorbell
+
+    def _probes(self) -> set[str]:
+        """What monitors ask for, the paths that the manifest names included: it wakes nobody."""
+        manifest = self._app.found.manifest
+        named = (manifest.endpoints.health, manifest.endpoints.metrics) if manifest is not None else ()
+        return {*PROBES, *(path for path in named if path is not None)}
 
     def close(self) -> None:
         """Let go of the port, so that the app can have it."""

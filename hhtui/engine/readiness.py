@@ -31,6 +31,7 @@ class Readiness:
         self._app = app
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._watched: tuple[int, str] | None = None
 
     def begin(self) -> None:
         """Wait for the first answer of an app that was just started."""
@@ -40,10 +41,20 @@ class Readiness:
     def watch_health(self) -> None:
         """Check a running app at intervals, the first time somewhere within the first one so that apps spread."""
         self.end()
-        if self._endpoint() is not None:
+        self._watched = self._endpoint()
+        if self._watched is not None:
             interval = self._app.services.config().health_check_interval_seconds
             first = 0.1 if self._app.record.runtime_info.health is Health.UNKNOWN else random.uniform(0, interval)
             self._schedule(first)
+
+    def adjust(self) -> None:
+        """The manifest of a running app was changed: check from now on where it says."""
+        endpoint = self._endpoint()
+        if endpoint == self._watched:
+            return
+        info = self._app.record.runtime_info
+        info.health, info.health_report = Health.UNKNOWN, HealthReport()
+        self.watch_health()
 
     def end(self) -> None:
         """No more checks."""
@@ -124,6 +135,8 @@ class Readiness:
         report.failures = failures
         info.health_report = report
         info.health = report.health
+        if report.health in (Health.GOOD, Health.WARNING):
+            self._app.trial.healthy()
         info.last_health_check = report.checked_at or utc_now()
         if report.health is not before:
             announce_health(self._app, before)

@@ -38,6 +38,12 @@ class CrashHistory:
         self.in_a_row = 0
 
 
+def policy_of_schedule(policy: RestartPolicy, *, named: bool) -> RestartPolicy:
+    """A scheduled run is over when it ends; a failed one is repeated only if the manifest names a policy that does."""
+    repeats = named and policy.policy != "never"
+    return policy.model_copy(update={"policy": "on-failure" if repeats else "never"})
+
+
 def decide(
     policy: RestartPolicy,
     history: CrashHistory,

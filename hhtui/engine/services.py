@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hhtui.engine.process.cgroup import Cgroups
 from hhtui.engine.process.tree import ProcessTable
+from hhtui.engine.scheduling import WallClock
 from hhtui.model.config import Config
 from hhtui.model.redis_access import RedisAccess
 from hhtui.paths import Home
@@ -39,5 +40,6 @@ class Services:
     home_id: str
     url_host: str = "127.0.0.1"
     cgroups: Cgroups | None = None
+    wall_clock: WallClock = field(default_factory=WallClock)
     table: ProcessTable = field(default_factory=ProcessTable)
     supervisors: dict[str, Supervisor] = field(default_factory=dict)

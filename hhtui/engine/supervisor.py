@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from hhtui.engine.announcements import announce_status
+from hhtui.engine.apps.launch import page_url
+from hhtui.engine.dependents import bring_along
 from hhtui.engine.ending import ProcessEnd
 from hhtui.engine.launching import Launching
 from hhtui.engine.lifecycle import Action, Trigger, advance
+from hhtui.engine.limits import AppLimits
 from hhtui.engine.on_demand_app import OnDemandApp
+from hhtui.engine.orders import carry_out
 from hhtui.engine.process.cgroup import AppCgroup
 from hhtui.engine.process.child import adopt
 from hhtui.engine.process.exit_status import Ending
 from hhtui.engine.process.identity import age_seconds
 from hhtui.engine.readiness import Readiness
+from hhtui.engine.scheduling import ScheduledApp
 from hhtui.engine.services import Services
-from hhtui.errors import ConflictError, HomeHelperError
+from hhtui.engine.update_trial import UpdateTrial
+from hhtui.errors import HomeHelperError
 from hhtui.model.app import AppRecord, Health, ProcessIdentity, Status, Verb
 from hhtui.model.event import new_correlation_id, utc_now
 from hhtui.text import sanitise
@@ -47,6 +54,11 @@ class Supervisor:
         self.ending = ProcessEnd(self)
         self.readiness = Readiness(self)
         self.on_demand = OnDemandApp(self)
+        self.limits = AppLimits(self)
+        self.trial = UpdateTrial(self)
+        self.schedule = ScheduledApp(self)
+        self.comes_back = False  # it crashed: dependents that are to be restarted with it wait for its return
+        self._notices: dict[str, str] = {}
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -78,6 +90,11 @@ class Supervisor:
         return self.found.manifest is not None and self.found.manifest.sleeps
 
     @property
+    def scheduled(self) -> bool:
+        """Whether the app is a command that runs by a cron expression."""
+        return self.found.manifest is not None and self.found.manifest.schedule is not None
+
+    @property
     def wanted(self) -> bool:
         """The user's word, else what the manifest and `enable` say."""
         if self.record.runtime_info.wanted is not None:
@@ -85,40 +102,23 @@ class Supervisor:
         if self.record.enabled is not None:
             return self.record.enabled
         manifest = self.found.manifest
-        return manifest is not None and (manifest.sleeps or manifest.autostart)
+        return manifest is not None and (manifest.sleeps or manifest.autostart or manifest.schedule is not None)
 
     # What others ask.
 
     def request(self, verb: Verb, correlation_id: str) -> None:
         """Do what a user asked; ConflictError if that cannot be in the app's state."""
-        info = self.record.runtime_info
-        if self.status is Status.INVALID and verb in (Verb.START, Verb.RESTART, Verb.INSTALL):
-            raise ConflictError(f"{self.app_id} cannot {verb}: {info.error}", app_id=self.app_id, status=self.status)
-        if verb is Verb.INSTALL and self.status in (Status.RUNNING, Status.STARTING, Status.STOPPING):
-            raise ConflictError(f"{self.app_id} is {self.status}: stop it before installing", app_id=self.app_id)
-        self.correlation = correlation_id
-        if verb is Verb.START:
-            info.wanted = True
-            self._want_start("started by the user")
-        elif verb is Verb.STOP:
-            info.wanted = False
-            self.ending.after_stop = "rest"
-            self.fire(Trigger.STOP, "stopped by the user")
-        elif verb is Verb.RESTART:
-            info.wanted = True
-            self.ending.after_stop = "start"
-            if not self.fire(Trigger.RESTART, "restarted by the user"):
-                self._want_start("started by the user")
-        elif verb is Verb.INSTALL:
-            self.start_after_install = False
-            self.services.installer.forget(self.app_id)
-            self.fire(Trigger.INSTALL, "installed by the user")
-        elif verb is Verb.RESET:
-            info.restarts = 0
-            self.fire(Trigger.RESET, "reset by the user")
-        else:
-            self.record.enabled = verb is Verb.ENABLE
-        self.touch()
+        # In a context of its own: timers and tasks that begin here outlive the request, and are not of its action.
+        contextvars.Context().run(carry_out, self, verb, correlation_id)
+
+    def restart(self, reason: str) -> None:
+        """Stop and start; what is to be installed for the new start is built before the old one is stopped."""
+        if self.status is Status.RUNNING and self.services.installer.needed(self.found):
+            self.launching.update_beside(reason)
+            return
+        self.ending.after_stop = "start"
+        if not self.fire(Trigger.RESTART, reason):
+            self.want_start(reason)
 
     def autostart(self) -> None:
         """Bring the app where it belongs after its arrival or the engine's start."""
@@ -126,8 +126,8 @@ class Supervisor:
             return
         if self.sleeps:
             self.fire(Trigger.SLEEP, "sleeps until its first visit")
-        else:
-            self._want_start("started automatically")
+        elif not self.scheduled:
+            self.want_start("started automatically")
 
     def revive(self, ending: Ending) -> None:
         """A wanted app died while no engine ran: its restart policy decides."""
@@ -139,9 +139,9 @@ class Supervisor:
         retry = manifest.restart.policy == "always" or (manifest.restart.policy == "on-failure" and ending.failed)
         if self.sleeps:
             self.fire(Trigger.SLEEP, "ended while the engine was down; sleeps until its next visit")
-        elif retry:
+        elif retry and not self.scheduled:
             self.record.runtime_info.restarts += 1
-            self._want_start("ended while the engine was down")
+            self.want_start("ended while the engine was down")
         else:
             self.record.runtime_info.reason = "ended while the engine was down"
 
@@ -149,7 +149,7 @@ class Supervisor:
         """Somebody opened the sleeping app's page."""
         self.correlation = new_correlation_id()
         self.start_after_install = True
-        needs = self.services.installer.needed(self.found)
+        needs = self.launching.choose(self.found)
         self.fire(
             Trigger.VISIT_NEEDS_INSTALL if needs else Trigger.VISIT, f"woken by a visit from {sanitise(peer, 60)}"
         )
@@ -162,7 +162,7 @@ class Supervisor:
 
     def update(self, found: FoundApp) -> None:
         """The folder's manifest is another now; a living process keeps what it was started with."""
-        self.found = found
+        before, self.found = self.found, found
         info = self.record.runtime_info
         if found.error is not None:
             info.error = found.error
@@ -171,8 +171,24 @@ class Supervisor:
             info.error = None
             self.fire(Trigger.VALIDATED, "its manifest is valid")
             self.autostart()
-        info.manifest_changed = self.launching.child is not None
+        self.launching.compare()
+        if found.manifest is not None:
+            self._take_policy(before)
+        self._show_notices()
         self.touch()
+
+    def _take_policy(self, before: FoundApp) -> None:
+        """What of a changed manifest applies at once: all that does not reach the process itself."""
+        self.show_address()
+        self.schedule.look()
+        if self.launching.child is not None:
+            self.limits.apply()
+        if self.status is Status.RUNNING:
+            self.readiness.adjust()
+        elif self.status is Status.WAITING and not self.sleeps:
+            self.fire(Trigger.STOP, "it is no longer started by visits")
+        elif before.manifest is not None and self.sleeps and not before.manifest.sleeps:
+            self.autostart()
 
     def remove(self) -> None:
         """The folder is gone: stop what runs; the engine forgets the app when that is done."""
@@ -197,12 +213,14 @@ class Supervisor:
         self.services.capture.open(self.app_id, home.fifo_dir, home.app_logs(self.app_id), adopted_pid=identity.pid)
         self.launching.child = child
         self.launching.started = self._loop.time() - age_seconds(identity)
-        self.launching.manifest = self.found.manifest
+        self.launching.adopted(self.found)
         self.ending.leader_gone.clear()
         info = self.record.runtime_info
         info.process_id, info.identity, info.instance = identity.pid, identity, instance
         if info.started_at is None:
             info.started_at = utc_now() - timedelta(seconds=age_seconds(identity))
+        self.limits.apply()
+        self.trial.begin()
         self.fire(Trigger.ADOPTED_STARTING if status is Status.STARTING else Trigger.ADOPTED, info.reason)
         if status is Status.STOPPING or info.wanted is False:
             self.fire(Trigger.STOP, "its stop goes on")
@@ -216,6 +234,9 @@ class Supervisor:
         self._cancel_timer()
         self.readiness.end()
         self.on_demand.close()
+        self.limits.end()
+        self.trial.end()
+        self.schedule.release()
         self.launching.cancel_install()
         for task in self._tasks:
             task.cancel()
@@ -225,7 +246,7 @@ class Supervisor:
     async def settled(self, timeout: float) -> None:
         """Wait until nothing is under way, at most ``timeout`` seconds."""
         deadline = self._loop.time() + timeout
-        while not self.status.settled and (left := deadline - self._loop.time()) > 0:
+        while (not self.status.settled or self.launching.updating) and (left := deadline - self._loop.time()) > 0:
             await self.changed(left)
 
     async def changed(self, timeout: float) -> None:
@@ -268,6 +289,7 @@ class Supervisor:
         self.epoch += 1
         self._cancel_timer()
         self.record.status = status
+        self.launching.status_changed()
         info.next_restart_in_seconds = None
         if status is Status.FAILED:
             info.error = info.reason
@@ -275,23 +297,26 @@ class Supervisor:
             info.error = None
         if status is Status.RUNNING:
             self.readiness.watch_health()
+            bring_along(self)
             if self.sleeps:
                 self.services.on_demand_runs()
         elif status is not Status.STARTING:
             self.readiness.end()
         if status in _ENDS_A_RUN:
+            self.limits.end()
+            self.trial.end()
             info.health = Health.UNKNOWN
             self.on_demand.forget_visitors()
             if status is not Status.BACKOFF:
                 self.services.capture.close(self.app_id)
 
-    def later(self, delay: float, trigger: Trigger) -> None:
-        """Fire ``trigger`` in ``delay`` seconds, unless the status has changed by then."""
+    def later(self, delay: float, work: Callable[[], object]) -> None:
+        """Do ``work`` in ``delay`` seconds, unless the status has changed by then."""
         epoch = self.epoch
 
         def due() -> None:
             if epoch == self.epoch:
-                self.fire(trigger)
+                work()
 
         self._cancel_timer()
         self._timer = self._loop.call_later(delay, due)
@@ -314,6 +339,18 @@ class Supervisor:
                 waiter.set_result(None)
         self.services.changed(self.app_id)
 
+    def notice(self, key: str, words: str | None) -> None:
+        """Show a line at the app for as long as it holds; None takes it away."""
+        if words is None:
+            self._notices.pop(key, None)
+        elif self._notices.get(key) != words:
+            self._notices[key] = sanitise(words, 500)
+            log.warning("%s: %s", self.app_id, self._notices[key])
+        self._show_notices()
+
+    def _show_notices(self) -> None:
+        self.record.warnings = [*self.found.warnings, *self._notices.values()]
+
     def cgroup(self) -> AppCgroup | None:
         """The app's group, where cgroups are delegated to the engine."""
         return self.services.cgroups.app(self.app_id) if self.services.cgroups else None
@@ -322,14 +359,24 @@ class Supervisor:
         """The app's port, the same each time; ConflictError if there is none left."""
         port = self.services.ports.assign(self.app_id, on_demand=self.sleeps)
         self.record.runtime_info.assigned_port = port
+        self.show_address()
         return port
 
-    def _want_start(self, reason: str) -> None:
+    def show_address(self) -> None:
+        """Bring the URL up to the manifest and the port."""
+        info = self.record.runtime_info
+        manifest = self.found.manifest
+        if manifest is None or info.assigned_port is None:
+            info.url = None
+        else:
+            info.url = page_url(manifest, self.services.url_host, info.assigned_port)
+
+    def want_start(self, reason: str) -> None:
         if self.status is Status.STOPPING:
             self.ending.after_stop = "start"
             return
         self.start_after_install = True
-        needs = self.services.installer.needed(self.found)
+        needs = self.launching.choose(self.found)
         self.fire(Trigger.START_NEEDS_INSTALL if needs else Trigger.START, reason)
 
     async def _guard(self, work: Coroutine[Any, Any, object]) -> None:

@@ -29,12 +29,26 @@ class ResourceUsage(BaseModel):
 
 
 class ExitInfo(_Timed):
-    """How the last process ended: ``code`` or ``signal`` (a name such as SIGKILL), or neither if nobody could tell."""
+    """How the last process ended: ``code`` or ``signal`` (a name such as SIGKILL), or neither if nobody could tell.
+
+    ``stderr`` holds its last lines if it failed.
+    """
 
     code: int | None = None
     signal: str | None = None
     at: datetime
     words: str
+    stderr: list[str] = Field(default_factory=list)
+
+
+class ScheduleInfo(_Timed):
+    """A scheduled app's runs; ``skipped`` counts those that came due while one was still under way."""
+
+    expression: str
+    next_run: datetime | None = None
+    last_run: datetime | None = None
+    exit_code: int | None = None
+    skipped: int = 0
 
 
 class HealthReport(_Timed):
@@ -59,7 +73,12 @@ class ProcessIdentity(BaseModel):
 
 
 class RuntimeInfo(_Timed):
-    """The changing part of a record. ``wanted`` is the user's intent, apart from the state; None: never said."""
+    """The changing part of a record. ``wanted`` is the user's intent, apart from the state; None: never said.
+
+    ``manifest_changed``: the living process was started with another manifest, restart to apply. ``environment`` are
+    the names that the app's manifest and files give it, never values; ``environment_changed`` those with other values
+    than the living process has.
+    """
 
     assigned_port: int | None = None
     process_id: int | None = None
@@ -75,10 +94,14 @@ class RuntimeInfo(_Timed):
     wanted: bool | None = None
     identity: ProcessIdentity | None = None
     instance: str | None = None
+    launched_as: str | None = None
     next_restart_in_seconds: float | None = None
     url: str | None = None
     install_progress: str | None = None
     manifest_changed: bool = False
+    environment: list[str] = Field(default_factory=list)
+    environment_changed: list[str] = Field(default_factory=list)
+    schedule: ScheduleInfo | None = None
     resource_usage: ResourceUsage = Field(default_factory=ResourceUsage)
 
 

@@ -11,11 +11,9 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _HORIZON = 9 * 366 * _DAY
 _LONGEST_EXPRESSION = 200
 
-_MONTHS = {
-    name: number
-    for number, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)
-}
-_WEEKDAYS = {name: number for number, name in enumerate("sun mon tue wed thu fri sat".split())}
+_MONTHS = {"jan": 1, "feb": 2, "mar": 3, "apr": 4, "may": 5, "jun": 6}
+_MONTHS |= {"jul": 7, "aug": 8, "sep": 9, "oct": 10, "nov": 11, "dec": 12}
+_WEEKDAYS = {"sun": 0, "mon": 1, "tue": 2, "wed": 3, "thu": 4, "fri": 5, "sat": 6}
 # name, first, last, names
 _FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
     ("minute", 0, 59, {}),

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from hhtui.errors import InvalidInputError
 from hhtui.model.app import AppType
+from hhtui.model.cron import Cron
 from hhtui.model.problems import first_problem
 from hhtui.paths import MANIFEST_NAME, app_id_of
 from hhtui.storage import read_json_object
@@ -104,6 +105,7 @@ class Manifest(_Part):
     stop: StopPolicy = Field(default_factory=StopPolicy)
     start: StartPolicy = Field(default_factory=StartPolicy)
     depends_on: list[str] = Field(default_factory=list)
+    restart_with: bool = False
     limits: Limits = Field(default_factory=Limits)
     env_file: str | None = None
     schedule: str | None = None
@@ -130,6 +132,13 @@ class Manifest(_Part):
             raise ValueError("must be a path inside the app's folder")
         return value
 
+    @field_validator("schedule")
+    @classmethod
+    def _is_cron(cls, value: str | None) -> str | None:
+        if value is not None:
+            Cron.parse(value)
+        return value
+
     @field_validator("command", "args")
     @classmethod
     def _words(cls, value: list[str] | None) -> list[str] | None:
@@ -145,6 +154,8 @@ class Manifest(_Part):
     def _has_a_start(self) -> Self:
         if self.command is not None and not self.command[0]:
             raise ValueError("command: the first word is the program and cannot be empty")
+        if self.schedule is not None and self.sleeps:
+            raise ValueError("schedule: an app that is started by visits cannot have one; set on_demand to false")
         return self
 
     @property
@@ -152,6 +163,29 @@ class Manifest(_Part):
         """Whether the app is started by its first visit and stopped when idle."""
         return self.on_demand if self.on_demand is not None else self.type is AppType.STREAMLIT
 
+    def launch_part(self) -> dict[str, Any]:
+        """All that a living process was started with: two manifests that differ only elsewhere need no restart."""
+        part = self.model_dump(mode="json", include=_LAUNCH_FIELDS)
+        part["config"] = {key: value for key, value in part["config"].items() if key not in _POLICY_CONFIG}
+        part["sleeps"] = self.sleeps
+        return part
+
+
+# What reaches the process itself. Everything else is policy or description and applies at once.
+_LAUNCH_FIELDS = {
+    "type",
+    "version",
+    "main",
+    "requirements",
+    "setup_commands",
+    "environment",
+    "env_file",
+    "command",
+    "args",
+    "redis_keys",
+    "config",
+}
+_POLICY_CONFIG = frozenset({"auto_start", "restart_policy", "has_UI"})
 
 # How the published app specification spells what we call otherwise: path there → path here.
 _OTHER_SPELLINGS = (

@@ -104,6 +104,9 @@ async def test_an_app_gets_an_environment_whose_scripts_run_also_after_an_update
     assert not either.installer.needed(app)
     assert either.run("hhgadget-say").startswith("hhgadget 2.0 ")
     assert either.run("python", "-c", "import hhgadget; print(hhgadget.VERSION)") == "2.0\n"
+    assert either.installer.on_trial("gadget")
+    await either.installer.keep("gadget")
+    assert not either.installer.on_trial("gadget")
     assert len(either.environments()) == 2
     assert sorted(path.name for path in app.path.iterdir()) == before
 
@@ -123,6 +126,29 @@ async def test_a_failing_install_tells_the_line_and_leaves_the_last_environment_
     assert workshop.installer.needed(app)
     assert workshop.environments() == environments
     assert workshop.run("hhgadget-say").startswith("hhgadget 1.0 ")
+
+
+async def test_an_update_can_be_undone_until_it_is_kept_and_is_not_tried_again(workshop: Workshop) -> None:
+    await workshop.install(workshop.app(requirements="hhgadget==1.0\n"))
+    assert not workshop.installer.on_trial("gadget")
+    assert not workshop.installer.go_back("gadget")
+    app = workshop.app(requirements="hhgadget==2.0\n")
+    await workshop.install(app)
+    assert workshop.run("hhgadget-say").startswith("hhgadget 2.0 ")
+    # Another engine, after the power was cut, still knows it.
+    installer = Installer(workshop.home)
+    assert installer.on_trial("gadget")
+    assert installer.go_back("gadget")
+    assert workshop.run("hhgadget-say").startswith("hhgadget 1.0 ")
+    assert not installer.on_trial("gadget")
+    assert not installer.needed(app)
+    await installer.keep("gadget")
+    assert len(workshop.environments()) == 2
+    # A user who asks for it, or other requirements, have it tried again.
+    installer.forget("gadget")
+    assert installer.needed(app)
+    await workshop.install(workshop.app(requirements="hhgadget>=1.5\n"))
+    assert workshop.run("hhgadget-say").startswith("hhgadget 2.0 ")
 
 
 async def test_requirements_can_be_a_list_and_no_specifier_is_an_option(workshop: Workshop) -> None:

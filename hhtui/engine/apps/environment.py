@@ -110,10 +110,14 @@ def read_env_file(folder: Path, name: str, warnings: list[str] | None = None) ->
     except (OSError, RuntimeError) as error:
         raise InvalidInputError(f"{shown} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if status.st_mode & stat.S_IWOTH:
-        raise InvalidInputError(f"{shown}: everybody may change it (mode {stat.S_IMODE(status.st_mode):04o}): chmod o-w")
+        raise InvalidInputError(
+            f"{shown}: everybody may change it (mode {stat.S_IMODE(status.st_mode):04o}): chmod o-w"
+        )
     if status.st_mode & stat.S_IROTH and warnings is not None:
         mode = f"{stat.S_IMODE(status.st_mode):04o}"
-        warnings.append(f"env_file {sanitise(name, 200)}: everybody may read it (mode {mode}): chmod 600 if it is secret")
+        warnings.append(
+            f"env_file {sanitise(name, 200)}: everybody may read it (mode {mode}): chmod 600 if it is secret"
+        )
     return _read_dotenv(path, shown)
 
 

@@ -50,7 +50,12 @@ class _NoAnswer(Exception):
 
 
 def health_path(manifest: Manifest) -> str | None:
-    """Where to ask; Streamlit's own path for a Streamlit app that names none; None: not at all."""
+    """Where to ask; Streamlit's own path for a Streamlit app that names none; None: not at all.
+
+    A scheduled app is a command that ends: it is asked only if its manifest names a path.
+    """
+    if manifest.schedule is not None and not _is_named(manifest):
+        return None
     if manifest.type is AppType.STREAMLIT and manifest.command is None and not _is_named(manifest):
         return STREAMLIT_HEALTH
     return manifest.endpoints.health

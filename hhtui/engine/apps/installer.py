@@ -11,9 +11,10 @@ import platform
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hhtui.engine.apps.found_app import FoundApp
 from hhtui.engine.apps.install_queue import InstallQueue
@@ -51,7 +52,8 @@ class Installer:
     """Installs what apps need.
 
     ``venvs/<app_id>`` is a link to the environment in use, a hidden folder beside it that never moves, so that the
-    paths in its scripts hold, an update is one rename, and a failed one leaves the last that worked.
+    paths in its scripts hold, an update is one rename, and a failed one leaves the last that worked. A new one is on
+    trial, with the one before kept as ``venvs/.<app_id>.before``, until ``keep`` or ``go_back`` is called.
     """
 
     def __init__(self, home: Home, *, at_once: int = 2, uv: str | Callable[[], str | None] | None = find_uv) -> None:
@@ -72,11 +74,37 @@ class Installer:
             return venv.exists() and app.manifest is not None
         if not os.access(venv / "bin" / "python", os.X_OK):
             return True
-        try:
-            marker = json.loads((venv / MARKER).read_bytes())
-        except (OSError, ValueError):
-            return True
-        return not isinstance(marker, dict) or marker.get("fingerprint") != plan.fingerprint
+        marker = _marker(venv)
+        return plan.fingerprint not in (marker.get("fingerprint"), marker.get("rejected"))
+
+    def works(self, app_id: str) -> bool:
+        """Whether there is an environment that the app can run with, however old."""
+        return os.access(self._home.app_venv(app_id) / "bin" / "python", os.X_OK)
+
+    def on_trial(self, app_id: str) -> bool:
+        """Whether the environment in use is new and the one before is still there."""
+        venv = self._home.app_venv(app_id)
+        before = _before(venv)
+        return before.is_symlink() and os.path.realpath(before) != os.path.realpath(venv)
+
+    async def keep(self, app_id: str) -> None:
+        """The new environment has proved itself: remove the one before."""
+        venv = self._home.app_venv(app_id)
+        _before(venv).unlink(missing_ok=True)
+        await asyncio.get_running_loop().run_in_executor(None, _remove_leftovers, venv)
+
+    def go_back(self, app_id: str) -> bool:
+        """Use the environment before again, until requirements change; False if there is none that works."""
+        venv = self._home.app_venv(app_id)
+        before = _before(venv)
+        if not self.on_trial(app_id) or not os.access(before / "bin" / "python", os.X_OK):
+            return False
+        kept = Path(os.path.realpath(before))
+        rejected = _marker(venv).get("fingerprint")
+        write_json(kept / MARKER, {**_marker(kept), "rejected": rejected})
+        _put_in_place(kept, venv)
+        before.unlink(missing_ok=True)
+        return True
 
     def forget(self, app_id: str) -> None:
         """Let the next ``install`` build anew, though nothing changed; until then the environment stays in use."""
@@ -85,11 +113,19 @@ class Installer:
         except OSError:
             pass
 
-    async def install(self, app: FoundApp, environment: Mapping[str, str], progress: Progress) -> None:
+    async def install(
+        self,
+        app: FoundApp,
+        environment: Mapping[str, str],
+        progress: Progress,
+        *,
+        hide: Callable[[str], str] = str,
+    ) -> None:
         """Bring the app's environment up to date; InstallError tells the failing line.
 
         ``environment`` is the app's own. ``progress`` gets each line of output, which also goes to
-        logs/<app_id>/setup.log. Cancelled, it leaves nothing running and the last working environment in use.
+        logs/<app_id>/setup.log, both after ``hide`` took secrets out of it. Cancelled, it
+        leaves nothing running and the last working environment in use.
         """
         if app.manifest is None:
             raise InstallError(app.error or "the manifest is invalid")
@@ -102,14 +138,15 @@ class Installer:
             with _as_install_error(), SetupLog(self._home.app_logs(app.app_id) / "setup.log") as log:
 
                 def tell(line: str) -> None:
+                    line = hide(line)
                     log.write(line)
                     progress(line)
 
                 try:
                     await self._replace(app, plan, environment, tell)
                 except InstallError as error:
-                    log.write(error.message)
-                    raise
+                    log.write(hide(error.message))
+                    raise InstallError(hide(error.message)) from None
                 except asyncio.CancelledError:
                     log.write("broken off")
                     raise
@@ -121,7 +158,9 @@ class Installer:
         venv.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         if plan is None:
             tell("nothing to install any more: the app's environment is removed")
-            await loop.run_in_executor(None, _remove, venv, None)
+            await loop.run_in_executor(None, _remove, venv, ())
+            _before(venv).unlink(missing_ok=True)
+            await loop.run_in_executor(None, _remove_leftovers, venv)
             return
         await loop.run_in_executor(None, _remove_leftovers, venv)
         building = venv.with_name(f".{app.app_id}.{secrets.token_hex(4)}")
@@ -131,12 +170,14 @@ class Installer:
             marker = {"fingerprint": plan.fingerprint}
             await loop.run_in_executor(None, write_json, building / MARKER, marker)
             # Not in the executor: nothing may be cancelled between the rename and the knowledge of it.
+            if self.works(app.app_id) and not self.on_trial(app.app_id):
+                _keep_before(venv)
             _put_in_place(building, venv)
             done = True
         finally:
             if not done:
                 # Shielded: a second cancellation must not leave half an environment behind.
-                await asyncio.shield(loop.run_in_executor(None, _remove, building, None))
+                await asyncio.shield(loop.run_in_executor(None, _remove, building, ()))
         await loop.run_in_executor(None, _remove_leftovers, venv)
 
     async def _build(
@@ -210,29 +251,54 @@ def _piwheels(environ: Mapping[str, str]) -> dict[str, str]:
     return {"UV_EXTRA_INDEX_URL": url, "UV_INDEX_STRATEGY": "unsafe-best-match"}
 
 
+def _marker(venv: Path) -> dict[str, Any]:
+    try:
+        marker = json.loads((venv / MARKER).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return marker if isinstance(marker, dict) else {}
+
+
+def _before(venv: Path) -> Path:
+    return venv.with_name(f".{venv.name}.before")
+
+
+def _keep_before(venv: Path) -> None:
+    if venv.is_symlink():
+        _link(_before(venv), Path(os.path.realpath(venv)))
+
+
+def _link(link: Path, target: Path) -> None:
+    """Make ``link`` point at its neighbour ``target`` in one step."""
+    temporary = link.with_name(f".{link.name.lstrip('.')}.link")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target.name)
+    os.rename(temporary, link)
+
+
 def _put_in_place(building: Path, venv: Path) -> None:
     """Make ``venv`` a link to ``building``, in one step where it is a link already."""
-    link = venv.with_name(f".{venv.name}.link")
-    link.unlink(missing_ok=True)
-    link.symlink_to(building.name)
     if venv.is_dir() and not venv.is_symlink():
         os.rename(venv, venv.with_name(f".{venv.name}.{secrets.token_hex(4)}"))
-    os.rename(link, venv)
+    _link(venv, building)
 
 
 def _remove_leftovers(venv: Path) -> None:
-    """Remove the environments of the app that are not in use: replaced, or half built when the power went."""
-    used = os.path.realpath(venv)
+    """Remove the environments of the app that nobody uses: replaced, or half built when the power went."""
+    before = _before(venv)
+    used = {os.path.realpath(venv)}
+    if before.is_symlink():
+        used.add(os.path.realpath(before))
     for path in venv.parent.glob(f".{venv.name}.*"):
-        if os.path.realpath(path) != used or path.is_symlink():
+        if path != before and (path.is_symlink() or os.path.realpath(path) not in used):
             _remove(path, used)
 
 
-def _remove(path: Path, used: str | None) -> None:
+def _remove(path: Path, used: Collection[str]) -> None:
     if path.is_symlink():
         target = os.path.realpath(path)
         path.unlink(missing_ok=True)
-        if target != used and os.path.dirname(target) == os.path.realpath(path.parent):
+        if target not in used and os.path.dirname(target) == os.path.realpath(path.parent):
             shutil.rmtree(target, ignore_errors=True)
     else:
         shutil.rmtree(path, ignore_errors=True)

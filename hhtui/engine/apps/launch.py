@@ -7,10 +7,12 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from hhtui.engine.apps.environment import Declared, declared_environment
 from hhtui.engine.apps.found_app import FoundApp
+from hhtui.engine.apps.health import health_path
 from hhtui.engine.process.tree import COOKIE_VARIABLE
 from hhtui.errors import ConflictError, HomeHelperError, InvalidInputError
 from hhtui.model.app import AppType
@@ -20,7 +22,6 @@ from hhtui.paths import MANIFEST_NAME, Home
 from hhtui.text import sanitise
 
 DATA_FOLDERS = ("config", "database", "uploads", "cache")
-MAX_ENV_FILE_BYTES = 64 * 1024
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Of the engine alone: its service manager's channels and secrets (systemd.exec(5)), its Python, its terminal.
@@ -76,6 +77,7 @@ class Launch:
     words: tuple[str, ...]
     cwd: Path
     environ: dict[str, str]
+    declared: Declared = field(default_factory=Declared)
 
     @property
     def argv(self) -> list[str]:
@@ -108,10 +110,18 @@ def build_launch(
         raise ConflictError(found.error or f"{found.app_id} has no valid manifest", app_id=found.app_id)
     make_app_folders(home, found.app_id)
     words = command_line(found.path, manifest, _values(found, home, port, redis), python)
+    declared = declared_environment(found, home.config_dir)
     variables = app_environment(
-        found, home=home, port=port, redis=redis, instance=instance, python=python, environ=environ
+        found, declared, home=home, port=port, redis=redis, instance=instance, python=python, environ=environ
     )
-    return Launch(tuple(words), found.path, variables)
+    return Launch(tuple(words), found.path, variables, declared)
+
+
+def page_url(manifest: Manifest, host: str, port: int) -> str | None:
+    """Where the app's page is, None for an app that serves nothing."""
+    if manifest.endpoints.ui is None and not manifest.sleeps and health_path(manifest) is None:
+        return None
+    return f"http://{host}:{port}{manifest.endpoints.ui or '/'}"
 
 
 def make_app_folders(home: Home, app_id: str) -> None:
@@ -144,6 +154,7 @@ def command_line(folder: Path, manifest: Manifest, values: Mapping[str, str | No
 
 def app_environment(
     found: FoundApp,
+    declared: Declared,
     *,
     home: Home,
     port: int | None,
@@ -152,7 +163,7 @@ def app_environment(
     python: Path,
     environ: Mapping[str, str] = os.environ,
 ) -> dict[str, str]:
-    """The app's variables: the engine's without what is its own, the contract's, ``env_file``, ``environment``."""
+    """The app's variables: the engine's without what is its own, the contract's, and what its manifest asks for."""
     manifest = found.manifest
     variables = _inherited(environ)
     variables["PATH"] = _path(variables.get("PATH", DEFAULT_PATH), python)
@@ -180,41 +191,12 @@ def app_environment(
             variables["REDIS_USERNAME"] = redis.username
         if redis.password is not None:
             variables["REDIS_PASSWORD"] = redis.password
-    if manifest is not None:
-        if manifest.env_file is not None:
-            variables |= read_env_file(found.path, manifest.env_file)
-        variables |= manifest.environment
+    variables |= declared.values
     variables[COOKIE_VARIABLE] = instance
     for name, value in variables.items():
         if "\0" in name or "\0" in value:
             raise InvalidInputError(f"{MANIFEST_NAME}: {sanitise(name, 100)} would hold a NUL character")
     return variables
-
-
-def read_env_file(folder: Path, name: str) -> dict[str, str]:
-    """The variables of a dotenv file inside the app's folder; InvalidInputError: file and reason."""
-    from dotenv import dotenv_values
-
-    shown = f"{MANIFEST_NAME}: env_file: {sanitise(name, 200)}"
-    path = folder / name
-    try:
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise InvalidInputError(f"{shown} lies outside the app's folder")
-        if not path.is_file():
-            raise InvalidInputError(f"{shown} is not there, or no file")
-        with path.open("rb") as file:
-            data = file.read(MAX_ENV_FILE_BYTES + 1)
-        if len(data) > MAX_ENV_FILE_BYTES:
-            raise InvalidInputError(f"{shown} is larger than 64 KiB")
-        text = data.decode("utf-8-sig")
-    except (OSError, RuntimeError) as error:
-        raise InvalidInputError(f"{shown} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    except UnicodeDecodeError as error:
-        raise InvalidInputError(f"{shown} is not UTF-8 (byte {error.start})") from None
-    import io
-
-    values = dotenv_values(stream=io.StringIO(text), interpolate=False)
-    return {key: value for key, value in values.items() if value is not None and key and "=" not in key}
 
 
 def find_program(word: str, folder: Path, path: str) -> str:

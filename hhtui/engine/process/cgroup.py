@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 log = logging.getLogger("homehelper.cgroup")
 
 # What systemd marks a delegated unit's group with (systemd's CGROUP_DELEGATION).
 _DELEGATION_MARKS = ("user.delegate", "trusted.delegate")
+# What our own unit says: users' managers set no mark, and the older systemd's can be read by root alone.
+_DELEGATED_VARIABLE = "HHTUI_DELEGATED"
+_SUBGROUP = "engine"
 _PERIOD_US = 100_000
 
 
@@ -48,6 +52,14 @@ class AppCgroup:
         except OSError:
             pass
 
+    def kills_for_memory(self) -> int:
+        """How many of this group the kernel has killed for its memory limit since the group was made."""
+        try:
+            events = dict(line.split() for line in (self._folder / "memory.events").read_text().splitlines())
+            return int(events.get("oom_kill", "0"))
+        except (OSError, ValueError):
+            return 0
+
     def limit(self, memory_mb: float | None, cpu_percent: float | None) -> list[str]:
         """Set the limits; the names of those that the kernel's controllers cannot hold here."""
         refused = []
@@ -75,7 +87,7 @@ class Cgroups:
             self._enable_controllers()
 
     @classmethod
-    def find(cls, proc: Path = Path("/proc/self")) -> Cgroups | None:
+    def find(cls, proc: Path = Path("/proc/self"), environ: Mapping[str, str] = os.environ) -> Cgroups | None:
         """The group that was delegated to this process; None where none was: then cookies find an app's processes.
 
         Controllers, and with them limits, need the engine in a subgroup of its own (systemd's DelegateSubgroup=): with
@@ -85,9 +97,10 @@ class Cgroups:
         own = _own_group(proc)
         if own is None:
             return None
-        if _is_delegated(own):
+        told = environ.get(_DELEGATED_VARIABLE) == "1"
+        if _is_delegated(own) or (told and own.name != _SUBGROUP and _is_writable(own)):
             return cls(own, controllers=False)
-        if _is_delegated(own.parent):
+        if _is_delegated(own.parent) or (told and _is_writable(own.parent)):
             return cls(own.parent, controllers=True)
         return None
 
@@ -126,7 +139,11 @@ def _is_delegated(folder: Path) -> bool:
     for name in _DELEGATION_MARKS:
         try:
             if os.getxattr(folder, name) == b"1":
-                return os.access(folder, os.W_OK) and os.access(folder / "cgroup.procs", os.W_OK)
+                return _is_writable(folder)
         except OSError:
             continue
     return False
+
+
+def _is_writable(folder: Path) -> bool:
+    return os.access(folder, os.W_OK) and os.access(folder / "cgroup.procs", os.W_OK)
