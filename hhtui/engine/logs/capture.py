@@ -25,6 +25,8 @@ from hhtui.engine.logs.schedule import FILL, DrainSchedule
 _TURN_SECONDS = 0.004
 _FIRST_RETRY_SECONDS = 0.25
 _LAST_RETRY_SECONDS = 2.0
+# How long after a flood its pipe is made small again: the kernel limits what all pipes of a user may hold.
+_CALM_SECONDS = 10.0
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # What a live file's index may add to it; see index.py.
 _INDEX_ALLOWANCE = 1024 * 1024
@@ -84,6 +86,8 @@ class LogCapture:
         self._schedule = DrainSchedule(self._epoll.fileno(), self._turn, clock)
         self._drains = 0
         self._turns = 0
+        self._wide: list[CapturedStream] = []
+        self._calm: asyncio.TimerHandle | None = None
         self._retention = Retention(clock=clock, wall=wall)
 
     # Opening and closing.
@@ -206,6 +210,8 @@ class LogCapture:
             self.drain(app_id)
             self._close(app_id, app)
         self._schedule.stop()
+        if self._calm is not None:
+            self._calm.cancel()
         self._epoll.close()
 
     def _opened(self, app_id: str) -> _App:
@@ -253,9 +259,20 @@ class LogCapture:
                 fullest = 1.0
             elif moved > 0:
                 fullest = max(fullest, moved / stream.capacity)
+                if moved >= stream.capacity and stream.widen():
+                    self._widened(stream)
             if ready and self._clock() > deadline:
                 return max(fullest, FILL)
         return fullest
+
+    def _widened(self, stream: CapturedStream) -> None:
+        self._wide.append(stream)
+        if self._calm is None:
+            self._calm = asyncio.get_running_loop().call_later(_CALM_SECONDS, self._narrow)
+
+    def _narrow(self) -> None:
+        self._wide = [each for each in self._wide if self._streams.get(each.fifo) is each and not each.narrow()]
+        self._calm = asyncio.get_running_loop().call_later(_CALM_SECONDS, self._narrow) if self._wide else None
 
     def _move(self, stream: CapturedStream, quota: int, limits: tuple[int, int], time_us: int) -> tuple[int, bool]:
         """One drain of one pipe; a disk that refuses stalls the app instead of raising."""

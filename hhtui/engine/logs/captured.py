@@ -22,7 +22,20 @@ class CapturedStream:
     one goes on at the file's end. The folder's lock makes this the only writer.
     """
 
-    __slots__ = ("app_id", "bytes", "capacity", "fd", "fifo", "folder", "index", "name", "rotations", "size", "stalled")
+    __slots__ = (
+        "app_id",
+        "bytes",
+        "calm_at",
+        "capacity",
+        "fd",
+        "fifo",
+        "folder",
+        "index",
+        "name",
+        "rotations",
+        "size",
+        "stalled",
+    )
 
     def __init__(self, app_id: str, pipe: int, folder: int, name: str) -> None:
         self.app_id = app_id
@@ -33,6 +46,7 @@ class CapturedStream:
         self.fd = -1
         self.size = 0
         self.bytes = 0
+        self.calm_at = 0
         self.rotations = 0
         self.index = IndexWriter()
         self.stalled = False
@@ -144,6 +158,22 @@ class CapturedStream:
         if status.st_size < self.size:
             self.index.restart(status.st_ino, self.index.base + self.size)
         self.size = status.st_size
+
+    def widen(self) -> bool:
+        """Make room for a flood in the pipe; False if it has been done or cannot be."""
+        before = self.capacity
+        if before >= fifo.FLOOD_PIPE_SIZE:
+            return False
+        self.capacity = fifo.resize(self.fifo, fifo.FLOOD_PIPE_SIZE)
+        self.calm_at = self.bytes
+        return self.capacity > before
+
+    def narrow(self) -> bool:
+        """Give the room back if the flood is over since the last call; whether it was, or there is nothing to give."""
+        if self.bytes - self.calm_at <= self.capacity and not fifo.waiting(self.fifo):
+            self.capacity = fifo.resize(self.fifo, fifo.PIPE_SIZE)
+        self.calm_at = self.bytes
+        return self.capacity < fifo.FLOOD_PIPE_SIZE
 
     def close_file(self) -> None:
         """Close the log and its index, not the pipe."""

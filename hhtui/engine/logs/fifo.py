@@ -15,6 +15,8 @@ from hhtui.engine.logs.limits import LogError
 
 # A quarter of Linux's default for /proc/sys/fs/pipe-max-size; room for a disk that is busy for a while.
 PIPE_SIZE = 256 * 1024
+# While an app floods: a megabyte a millisecond (the finest that epoll waits) keeps up with the fastest writer.
+FLOOD_PIPE_SIZE = 1024 * 1024
 
 
 def open_fifo(path: Path, adopted_pid: int | None = None, stream: int = 1) -> int:
@@ -107,6 +109,13 @@ def is_at(descriptor: int, path: Path) -> bool:
 def capacity(descriptor: int) -> int:
     """How many bytes the pipe holds."""
     return fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ)
+
+
+def resize(descriptor: int, size: int) -> int:
+    """Make the pipe ``size`` bytes if the kernel allows it now; how many bytes it holds in any case."""
+    with suppress(OSError):
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, size)
+    return capacity(descriptor)
 
 
 def waiting(descriptor: int) -> int:

@@ -47,7 +47,8 @@ class DrainSchedule:
     def _wake(self) -> None:
         assert self._loop is not None
         self._loop.remove_reader(self._descriptor)
-        self._last = self._clock() - PROBE_SECONDS
+        # After a pause the probe's time stands for how long the first bytes took; within a flood the real one is known.
+        self._last = max(self._last, self._clock() - PROBE_SECONDS)
         self._look(PROBE_SECONDS, patient=True)
 
     def _probe(self) -> None:
