@@ -24,13 +24,15 @@ def validate(session: Session, folder: str, watch: bool) -> None:
         return
     from watchfiles import watch as changes_in
 
-    _check_and_go_on(session.console, folder, path)
-    session.console.flush()
-    for _ in changes_in(path, recursive=False, raise_interrupt=True):
+    first = True
+    # The first round comes without a change: what is saved from the first check on is then certainly seen.
+    for changes in changes_in(path, recursive=False, raise_interrupt=True, yield_on_timeout=True, rust_timeout=200):
         if not path.is_dir():
             raise InvalidInputError(f"{folder}: the folder is gone")
-        _check_and_go_on(session.console, folder, path)
-        session.console.flush()
+        if changes or first:
+            _check_and_go_on(session.console, folder, path)
+            session.console.flush()
+        first = False
 
 
 def _check_and_go_on(console: Console, folder: str, path: Path) -> None:
