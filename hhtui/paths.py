@@ -12,17 +12,22 @@ from pathlib import Path
 MANIFEST_NAME = "homehelper.json"
 APP_ID_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
 SYSTEM_HOME = Path("/opt/homehelper")
+_SYSTEM_SOCKET = SYSTEM_HOME / "run" / "engine.sock"
 # sizeof(sockaddr_un.sun_path) is 108 with its closing NUL: unix(7).
 MAX_SOCKET_PATH = 107
 
 
 def find_home(explicit: str | Path | None = None, environ: Mapping[str, str] = os.environ) -> Path:
-    """The home's folder: ``--home``, ``HOMEHELPER_HOME``, a writable /opt/homehelper, else the XDG data folder."""
+    """The home's folder: ``--home``, ``HOMEHELPER_HOME``, /opt/homehelper, else the XDG data folder.
+
+    /opt/homehelper if it can be written, or if the engine in it can be spoken to: who is in the service's group need
+    not be able to write its home.
+    """
     if explicit:
         return Path(explicit).expanduser().absolute()
     if from_environment := environ.get("HOMEHELPER_HOME"):
         return Path(from_environment).expanduser().absolute()
-    if SYSTEM_HOME.is_dir() and os.access(SYSTEM_HOME, os.W_OK):
+    if SYSTEM_HOME.is_dir() and (os.access(SYSTEM_HOME, os.W_OK) or os.access(_SYSTEM_SOCKET, os.W_OK)):
         return SYSTEM_HOME
     data_home = environ.get("XDG_DATA_HOME", "")
     base = (

@@ -36,6 +36,7 @@ COMMANDS = {
     "validate": "hhtui.cli.validate:validate",
     "new": "hhtui.cli.new:new",
     "engine": "hhtui.cli.engine:engine",
+    "service": "hhtui.cli.service:service",
 }
 
 

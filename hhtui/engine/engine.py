@@ -398,6 +398,8 @@ class Engine:
 
     def _app_changed(self, app_id: str) -> None:
         self.registry.changed()
+        if self.notifier.listens:
+            self.notifier.status(self._status_line())
         self.redis.key_changed("homehelper:apps:registry")
         self.redis.key_changed(f"homehelper:health:{app_id}")
 
@@ -452,4 +454,5 @@ class Engine:
         ]
 
     def _status_line(self) -> str:
-        return f"{len(self.fleet.supervisors)} apps, {self.fleet.running} running"
+        count = len(self.fleet.supervisors)
+        return f"{count} app{'' if count == 1 else 's'}, {self.fleet.running} running"

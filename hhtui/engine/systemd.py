@@ -19,6 +19,7 @@ class Notifier:
         mine = os.environ.get("WATCHDOG_PID", "") in ("", str(os.getpid()))
         self._interval = int(watchdog) / 2_000_000 if watchdog.isdigit() and mine and int(watchdog) else 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._status = ""
 
     @property
     def listens(self) -> bool:
@@ -55,9 +56,16 @@ class Notifier:
 
     def ready(self, status: str) -> None:
         """The engine is up; from now on the watchdog is fed from the loop, so a stuck loop is noticed."""
+        self._status = status
         self.send(READY="1", STATUS=status)
         if self._interval and self._timer is None:
             self._feed()
+
+    def status(self, status: str) -> None:
+        """The line that `systemctl status` shows; told when it changes."""
+        if status != self._status:
+            self._status = status
+            self.send(STATUS=status)
 
     def reloading(self) -> None:
         """The engine re-executes itself."""

@@ -1,0 +1,129 @@
+"""The unit file: what systemd itself says of it, and who may write it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hhtui.cli.main import run
+from hhtui.cli.unit_file import MARK, Unit
+
+COMMAND = [sys.executable, "-P", "-m", "hhtui"]
+needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd on this machine")
+
+
+def system_unit(systemd: int = 252, home: str = "/opt/homehelper") -> str:
+    # root: a user that is there, so that verify has nothing to say.
+    return Unit(COMMAND, Path(home), ("root", "root"), systemd).text()
+
+
+def analyze(tmp_path: Path, text: str, *words: str) -> subprocess.CompletedProcess[str]:
+    path = tmp_path / "hhtui.service"
+    path.write_text(text)
+    return subprocess.run(
+        ["systemd-analyze", *words, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path), "SYSTEMD_PAGER": ""},
+        check=False,
+    )
+
+
+@needs_systemd
+@pytest.mark.parametrize("own", [False, True])
+def test_systemd_verifies_the_unit_without_a_word(tmp_path: Path, own: bool) -> None:
+    text = Unit(COMMAND, tmp_path, None, 252).text() if own else system_unit()
+    done = analyze(tmp_path, text, *(["--user"] if own else []), "verify")
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@needs_systemd
+def test_the_system_service_is_exposed_to_at_most_two_and_a_half(tmp_path: Path) -> None:
+    text = system_unit().replace("User=root", "User=homehelper")
+    done = analyze(tmp_path, text, "security", "--offline=yes")
+    found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", done.stdout)
+    assert found, done.stdout + done.stderr
+    assert float(found[1]) <= 2.5
+
+
+def test_newer_settings_are_written_only_where_systemd_knows_them() -> None:
+    old, middle, new = system_unit(252), system_unit(253), system_unit(254)
+    assert "Type=notify\n" in old and "ExecReload=/bin/kill -HUP $MAINPID" in old
+    assert "Type=notify-reload\n" in middle and "ExecReload" not in middle
+    assert "DelegateSubgroup" not in old + middle
+    assert "DelegateSubgroup=engine\n" in new
+    assert not re.search(r"@[A-Z_]+@", old + new)
+
+
+def test_paths_with_spaces_and_signs_reach_systemd_as_they_are(tmp_path: Path) -> None:
+    home = tmp_path / 'a "b" 100% $HOME \\x'
+    text = Unit(COMMAND, home, None, 252).text()
+    escaped = str(home).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    assert f'--home "{escaped}"\n' in text
+
+
+@pytest.mark.parametrize(
+    ("home", "expected"),
+    [("/home/pi/homehelper", "ProtectHome=read-only"), ("/var/tmp/home", "PrivateTmp=no")],
+)
+def test_what_the_home_needs_is_not_hidden_from_the_engine(home: str, expected: str) -> None:
+    assert expected in system_unit(home=home)
+
+
+def test_folders_outside_the_home_stay_writable(tmp_path: Path) -> None:
+    unit = Unit(COMMAND, tmp_path, ("root", "root"), 252, [Path("/mnt/usb disk")])
+    assert f'ReadWritePaths={tmp_path} "-/mnt/usb disk"\n' in unit.text()
+
+
+def test_install_writes_and_uninstall_removes_the_unit_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    unit = tmp_path / "config" / "systemd" / "user" / "hhtui.service"
+    home = tmp_path / "home"
+    assert run(["--home", str(home), "service", "install", "--user", "--no-start"]) == 0
+    assert unit.read_text().startswith(MARK)
+    assert f"--home {home}\n" in unit.read_text()
+    assert home.is_dir()
+    assert run(["--home", str(home), "service", "show", "--user"]) == 0
+    assert "installed, as above" in capsys.readouterr().err
+    assert run(["--home", str(home), "service", "uninstall", "--user"]) == 0
+    assert not unit.exists()
+    assert home.is_dir()
+
+
+def test_a_unit_that_somebody_else_wrote_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    unit = tmp_path / "config" / "systemd" / "user" / "hhtui.service"
+    unit.parent.mkdir(parents=True)
+    unit.write_text("[Service]\nExecStart=/bin/true\n")
+    for verb in (["install", "--no-start"], ["uninstall"]):
+        assert run(["--home", str(tmp_path / "home"), "service", *verb, "--user"]) == 1
+        assert "not written by hhtui" in capsys.readouterr().err
+    assert unit.read_text() == "[Service]\nExecStart=/bin/true\n"
+
+
+def test_nobody_runs_the_system_service_as_root_by_accident(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unit = tmp_path / "hhtui.service"
+    monkeypatch.setattr("hhtui.cli.service.SYSTEM_UNIT", unit)
+    monkeypatch.setattr("hhtui.cli.service.SERVICE_ACCOUNT", "nobody-of-this-name")
+    monkeypatch.setenv("SUDO_USER", "root")
+    home = tmp_path / "home"
+    if os.geteuid() == 0:
+        assert run(["--home", str(home), "service", "install", "--no-start"]) == 1
+        assert "--run-as USER" in capsys.readouterr().err
+        assert not unit.exists()
+    assert run(["--home", str(home), "service", "install", "--no-start", "--run-as", "no-such-user"]) == 1
+    assert "there is no user 'no-such-user'" in capsys.readouterr().err
