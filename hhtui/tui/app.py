@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -21,7 +20,6 @@ from textual.binding import BindingType
 from textual.command import CommandPalette, Provider
 
 from hhtui import __version__
-from hhtui.errors import HomeHelperError
 from hhtui.model.states import Verb
 from hhtui.paths import Home
 from hhtui.text import sanitise
@@ -29,18 +27,17 @@ from hhtui.tui import keymap, themes
 from hhtui.tui.commands import HomeCommands
 from hhtui.tui.connecting import Connector
 from hhtui.tui.glyphs import Glyphs, glyphs_for
+from hhtui.tui.leaving import Leaving
 from hhtui.tui.link import Link
 from hhtui.tui.messages import AppsChanged, ClockTicked, EngineChanged, EventsArrived, MetricsChanged
 from hhtui.tui.orders import Orders
 from hhtui.tui.screens.base import HomeScreen
-from hhtui.tui.screens.choice import ChoiceScreen
 from hhtui.tui.screens.dashboard import Dashboard
 from hhtui.tui.screens.too_small import HEIGHT, WIDTH, TooSmallScreen
 from hhtui.tui.terminal import HomeDriver
 from hhtui.tui.words import host_for_urls
 
-INTERRUPTED = 130
-_SECONDS_TO_LEAVE = 3.0
+_FIRST_PAINT_SECONDS = 0.1
 
 
 class HomeHelperApp(App[None], inherit_bindings=False):
@@ -78,7 +75,6 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         self.version = version
         self.host = host or host_for_urls(os.environ, self.machine)
         self.changed_keys: dict[str, str] = {}
-        self.farewell = ""
         colourless = "NO_COLOR" in os.environ and bool(os.environ["NO_COLOR"])
         folder = themes.styles_folder()
         super().__init__(
@@ -92,7 +88,7 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         self.looks = self.current_looks()
         self.link = Link(connector.connect, self.post_message)
         self.orders = Orders(self)
-        self.watchdog: threading.Timer | None = None
+        self.leaving = Leaving(self)
         self._stall: ExitStack | None = None
 
     # Coming and going
@@ -102,7 +98,7 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         return Dashboard()
 
     def on_mount(self) -> None:
-        """Listen to signals, read the keymap, and start the link once the first screen is painted."""
+        """Listen to signals, read the keymap, start the link."""
         loop = asyncio.get_running_loop()
         if not self.is_headless:
             for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
@@ -110,7 +106,10 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         self._read_keymap()
         self.theme_changed_signal.subscribe(self, self._theme_changed)
         self._check_size()
-        self.call_after_refresh(self._start_link)
+        if not self.is_headless:
+            # Styles, sizes and the first answers come one after the other: they are painted together.
+            self.delay_update(_FIRST_PAINT_SECONDS)
+        self._start_link()
 
     @work(thread=False, group="link", exclusive=True, exit_on_error=True)
     async def _start_link(self) -> None:
@@ -118,25 +117,11 @@ class HomeHelperApp(App[None], inherit_bindings=False):
 
     def ended_by(self, number: int) -> None:
         """A signal ends the interface: the terminal is restored, the apps run on."""
-        self.end(128 + number)
+        self.leaving.end(128 + number)
 
     def terminal_lost(self) -> None:
         """The terminal is gone: as if SIGHUP had come."""
-        self.end(128 + signal.SIGHUP)
-
-    def end(self, code: int, farewell: str = "") -> None:
-        """Leave with this exit code; if the orderly way takes too long, leave the other way."""
-        self.farewell = farewell
-        self.exit(return_code=code)
-        if not self.is_headless and self.watchdog is None:
-            self.watchdog = threading.Timer(_SECONDS_TO_LEAVE, self._leave_hard, (code,))
-            self.watchdog.daemon = True
-            self.watchdog.start()
-
-    def _leave_hard(self, code: int) -> None:
-        if isinstance(self._driver, HomeDriver):
-            self._driver.restore_now()
-        os._exit(code)
+        self.leaving.end(128 + signal.SIGHUP)
 
     def terminal_stalled(self, on: bool) -> None:
         """While the terminal does not read, nothing is drawn for it; then everything is drawn once."""
@@ -149,70 +134,26 @@ class HomeHelperApp(App[None], inherit_bindings=False):
             self.screen.refresh()
 
     def action_quit_asking(self) -> None:
-        """Leave; if the engine came up with this interface, ask what becomes of it first (not so in the demo)."""
-        if self.demo or self.read_only or not self.connector.ours:
-            self.leave(stop=False)
-            return
-        from hhtui.tui.screens.quit import QuitScreen
-
-        running = sum(app.process_id is not None for app in self.link.snapshot.apps.values())
-        self.push_screen(QuitScreen(running), self._quit_answered)
+        """Leave, perhaps after a question."""
+        self.leaving.ask()
 
     async def action_quit(self) -> None:
         """Textual's own word for it."""
-        self.action_quit_asking()
+        self.leaving.ask()
 
     def action_interrupt(self) -> None:
         """Ctrl+C: copy a selection if there is one, else the way out."""
         if text := self.screen.get_selected_text():
             self.copy_to_clipboard(text)
             self.screen.clear_selection()
-        elif isinstance(self.screen, ChoiceScreen):
-            # Pressed again while it asks: out, and nothing is touched.
-            self.end(INTERRUPTED, self.connector.farewell(stopped=False))
         else:
-            self.action_quit_asking()
-
-    def _quit_answered(self, answer: str | None) -> None:
-        match answer:
-            case "keep":
-                self.leave(stop=False)
-            case "stop":
-                self.leave(stop=True)
-
-    @work(thread=False, group="leave", exclusive=True, exit_on_error=True)
-    async def leave(self, *, stop: bool) -> None:
-        """End the interface; with ``stop`` the apps and the engine first."""
-        if stop:
-            self.say("Stopping all apps …")
-            try:
-                await self.connector.stop(self.link, keep_apps=False)
-            except HomeHelperError as error:
-                self.say(f"Not stopped: {error.message}", "error")
-                return
-        else:
-            await self.connector.leave(self.link)
-        self.end(0, self.connector.farewell(stopped=stop))
+            self.leaving.interrupt()
 
     def _set_pointer_shape(self, shape: str) -> None:
         """The mouse pointer's shape stays the terminal's own: an OSC at each move is not worth it."""
 
     def _fatal_error(self) -> None:
-        """A bug: no traceback over the terminal, but in a file, and one line that names it."""
-        import traceback
-
-        kept = self.home.engine_log_dir / "tui-crash.log"
-        text = traceback.format_exc()
-        try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_text(text, encoding="utf-8")
-            where = f"what happened is in {kept}"
-        except OSError:
-            where = "set HHTUI_DEBUG=1 to see where"
-        error = sys.exc_info()[1]
-        self.farewell = f"hhtui: a bug in the interface: {type(error).__name__}: {sanitise(str(error), 300)}; {where}"
-        if os.environ.get("HHTUI_DEBUG"):
-            self.farewell = f"{text}\n{self.farewell}"
+        self.leaving.bug(self.home.engine_log_dir)
         self._close_messages_no_wait()
 
     # What the link tells
@@ -390,12 +331,11 @@ def run_app(app: HomeHelperApp) -> int:
     try:
         app.run()
     finally:
-        if app.watchdog is not None:
-            app.watchdog.cancel()
+        app.leaving.left()
         app.connector.close()
-    if app.farewell:
+    if app.leaving.farewell:
         try:
-            sys.stderr.write(app.farewell + "\n")
+            sys.stderr.write(app.leaving.farewell + "\n")
             sys.stderr.flush()
         except OSError:
             pass

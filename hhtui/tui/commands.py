@@ -59,9 +59,13 @@ class HomeCommands(Provider):
             yield Offer(f"Theme: {name}", "Colours of the whole interface", partial(hh.set_theme, name))
         if not hh.read_only:
             yield Offer(
-                "Stop all apps and the engine, and quit", "The interface ends with them", partial(hh.leave, stop=True)
+                "Stop all apps and the engine, and quit",
+                "Asks first; the interface ends with them",
+                hh.leaving.ask_to_stop,
             )
-            yield Offer("Quit and leave everything running", "Apps and engine go on", partial(hh.leave, stop=False))
+            yield Offer(
+                "Quit and leave everything running", "Apps and engine go on", partial(hh.leaving.go, stop=False)
+            )
 
     def _apps(self) -> Iterable[Offer]:
         hh = self.hh

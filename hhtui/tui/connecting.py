@@ -62,11 +62,11 @@ class Connector:
         if stopped:
             return "hhtui: all apps and the engine are stopped."
         if self._inside is not None:
-            return "hhtui: the apps run on, nobody watches them; `hhtui` takes them over again."
+            return "hhtui: left; the apps run on unwatched until `hhtui` takes them over again."
         if self.read_only:
             return ""
-        engine = f"the engine (pid {self.pid})" if self.pid else "the engine"
-        return f"hhtui: left; {engine} and its apps run on. `hhtui` comes back, `hhtui engine stop` ends them."
+        engine = f"engine (pid {self.pid})" if self.pid else "engine"
+        return f"hhtui: left; {engine} and apps run on; `hhtui engine stop` ends them."
 
     def close(self) -> None:
         """End what runs in this process."""

@@ -45,6 +45,8 @@ MEANING_OF_STATUS = {
     Status.INVALID: "its homehelper.json is wrong",
 }
 LOOK_OF_HEALTH = {Health.UNKNOWN: "dim", Health.GOOD: "good", Health.WARNING: "warning", Health.ERROR: "bad"}
+# Said already by the source and the type of an event.
+_KNOWN = frozenset({"app_id", "status"})
 _BAD = frozenset({EventType.APP_FAILED, EventType.APP_CRASHED, EventType.ERROR, EventType.REDIS_LOST})
 _GOOD = frozenset({EventType.APP_STARTED, EventType.APP_INSTALLED, EventType.REDIS_CONNECTED, EventType.APP_ADOPTED})
 
@@ -170,11 +172,7 @@ def event_words(event: Event) -> str:
     if event.type == EventType.APP_INSTALLING:
         said = said[:1]
     if not said:
-        said = [
-            f"{key}={_short(value)}"
-            for key, value in data.items()
-            if key not in ("app_id", "status") and value is not None
-        ]
+        said = [f"{key}={_short(value)}" for key, value in data.items() if key not in _KNOWN and value is not None]
     return sanitise("; ".join(dict.fromkeys(part.strip() for part in said if part.strip())), 500)
 
 
@@ -200,7 +198,7 @@ def foreign_words(message: BusMessage) -> str:
     told = message.payload
     if isinstance(told, dict) and isinstance(told.get("data"), dict):
         source, data = told.get("source"), told["data"]
-        pairs = [f"{key}={_short(value)}" for key, value in data.items() if value is not None]
+        pairs = [f"{key}={_short(value)}" for key, value in data.items() if key not in _KNOWN and value is not None]
         return sanitise(" ".join([*([str(source)] if source else []), *pairs]), 500)
     return sanitise(json.dumps(told, ensure_ascii=False, default=str), 500)
 

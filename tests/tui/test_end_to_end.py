@@ -122,7 +122,7 @@ def test_leaving_keeps_apps_and_engine_and_coming_back_finds_them(home: Home) ->
         terminal.wait_for("tick ")
         terminal.type("q")
         assert terminal.end() == 0
-        assert b"apps run on" in terminal.output
+        assert b"and apps run on" in terminal.output
     assert clocks(home) == [clock]
 
 

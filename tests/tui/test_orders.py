@@ -98,14 +98,16 @@ async def test_quit_asks_and_enter_keeps_the_apps_running() -> None:
         await session.shows("2 apps are running", "keep apps running")
         await session.press("enter")
         await session.until(lambda: session.app._exit)
-        assert session.transport.stopped == [] and session.app.farewell == "left" and session.app.return_code == 0
+        assert (
+            session.transport.stopped == [] and session.app.leaving.farewell == "left" and session.app.return_code == 0
+        )
 
 
 async def test_quit_can_stop_everything() -> None:
     async with running() as session:
         await session.press("q", "s")
         await session.until(lambda: session.app._exit)
-        assert session.transport.stopped == [False] and session.app.farewell == "stopped"
+        assert session.transport.stopped == [False] and session.app.leaving.farewell == "stopped"
 
 
 async def test_quit_can_be_thought_over() -> None:
@@ -119,3 +121,23 @@ async def test_an_engine_that_was_there_before_is_just_left() -> None:
         await session.press("q")
         await session.until(lambda: session.app._exit)
         assert session.transport.stopped == []
+
+
+async def test_stopping_everything_from_the_palette_asks_first() -> None:
+    async with running(ours=False) as session:
+        await session.press("colon")
+        await session.type("stop all apps")
+        await session.shows("Stop all apps and the engine, and quit")
+        await session.until(lambda: session.app.screen.query_one("CommandList").option_count > 0)
+        await session.press("enter")
+        await session.shows("Stop everything?", "2 apps are running")
+        await session.press("enter")
+        assert session.transport.stopped == [] and not session.app._exit
+        await session.press("colon")
+        await session.type("stop all apps")
+        await session.until(lambda: session.app.screen.query_one("CommandList").option_count > 0)
+        await session.press("enter")
+        await session.shows("Stop everything?")
+        await session.press("y")
+        await session.until(lambda: session.app._exit)
+        assert session.transport.stopped == [False]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.tui.hostile import FORBIDDEN
-from tests.tui.terminal import CSI, STRINGS, Terminal, modes_left_on
+from tests.tui.terminal import CSI, ROOT, STRINGS, Terminal, modes_left_on
 
 PROGRAM = "import sys; from tests.tui.in_terminal import main; sys.exit(main(sys.argv[1]))"
 
@@ -76,6 +78,16 @@ def test_a_terminal_that_does_not_read_does_not_keep_a_signal_from_ending_it() -
         assert terminal.attributes() == terminal.before
 
 
+def test_a_terminal_that_reads_again_gets_the_whole_screen_as_it_is_now() -> None:
+    with Terminal(PROGRAM, "flood", size=(200, 60)) as terminal:
+        terminal.wait_for("Doorbell")
+        time.sleep(2)
+        terminal.wait_for("1 Apps")
+        terminal.wait_for("Doorbell")
+        newest = max(int(number) for number in re.findall(rb"flood (\d+)", terminal.read(1.5)))
+        terminal.wait_for(f"flood {newest + 200}")
+
+
 def test_a_bug_is_one_line_and_the_terminal_is_restored(tmp_path: Path) -> None:
     with Terminal(PROGRAM, "bug", env={"HOMEHELPER_HOME": str(tmp_path)}) as terminal:
         terminal.wait_for("Doorbell")
@@ -138,3 +150,9 @@ def test_too_small_a_terminal_is_told_and_recovers() -> None:
         terminal.resize(100, 30)
         os.kill(terminal.pid, signal.SIGWINCH)
         terminal.wait_for("Doorbell")
+
+
+def test_the_interface_loads_nothing_heavy_it_does_not_need() -> None:
+    heavy = ("pydantic", "httpx", "redis", "starlette", "psutil", "hhtui.engine")
+    code = f"import sys, hhtui.tui.app; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).strip() == "[]"

@@ -21,6 +21,7 @@ from hhtui.tui.messages import AppsChanged
 from hhtui.tui.records import App, BusMessage
 from hhtui.tui.screens.base import HomeScreen, starts_by_itself
 from hhtui.tui.widgets.event_stream import EventStream
+from hhtui.tui.widgets.log_view import LogView
 from hhtui.tui.widgets.text_view import TextView
 
 _LABEL = 13
@@ -37,7 +38,7 @@ _COMMANDS = (
 
 
 class AppPage(HomeScreen):
-    """Facts on the left, the app's events on the right (below each other on narrow screens)."""
+    """Facts on the left, the app's events and its log on the right; on small screens the events below, no log."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         *keymap.bindings(Place.APP_PAGE),
@@ -50,23 +51,33 @@ class AppPage(HomeScreen):
         self.app_id = app_id
         self.facts = TextView(id="facts")
         self.timeline = EventStream(id="timeline", only=app_id)
+        self.log_view = LogView(id="page-log")
         self._manifest = False
 
     def compose_body(self) -> ComposeResult:
         with Container(id="page"):
             yield self.facts
-            yield self.timeline
+            with Container(id="beside"):
+                yield self.timeline
+                yield self.log_view
 
     def on_mount(self) -> None:
         """Show what is known."""
-        self.set_class(self.app.size.width < 110, "-narrow")
+        self._arrange()
+        self.log_view.show(self.app_id)
         self.key_bar.show(Place.APP_PAGE, Place.APPS, without=("app.open", "apps.mark"))
         self.load()
 
     def on_resize(self, event: events.Resize) -> None:
         """Lines are wrapped to the width."""
-        self.set_class(event.size.width < 110, "-narrow")
+        self._arrange()
         self.call_after_refresh(self.load)
+
+    def _arrange(self) -> None:
+        """The log joins where there is room for it."""
+        narrow = self.app.size.width < 110
+        self.set_class(narrow, "-narrow")
+        self.log_view.display = not narrow and self.app.size.height >= 30
 
     def load(self) -> None:
         """Compose the facts again; only lines that differ are redrawn."""
@@ -89,6 +100,7 @@ class AppPage(HomeScreen):
         super().apps_changed(change)
         if self.app_id in change.changed:
             self.load()
+            self.log_view.app_changed()
 
     def events_arrived(self, messages: list[BusMessage]) -> None:
         self.timeline.add(messages)
@@ -96,13 +108,17 @@ class AppPage(HomeScreen):
     def ticked(self) -> None:
         super().ticked()
         self.load()
+        self.log_view.tick()
 
     def target_ids(self) -> list[str]:
         return [self.app_id]
 
     def action_close(self) -> None:
-        """Back to where the user came from."""
-        self.dismiss()
+        """First the search ends, then the page."""
+        if self.log_view.term:
+            self.log_view.search("")
+        else:
+            self.dismiss()
 
     def action_manifest(self) -> None:
         """Show or hide the manifest as it was read."""
@@ -128,7 +144,7 @@ class AppPage(HomeScreen):
 
         reason = words.why(app, self.hh.link.retry_in(app.app_id))
         say("State", f"{glyphs.status[app.status]} {app.status.value}", state)
-        if reason:
+        if reason and (app.status is not Status.RUNNING or words.needs_attention(app)):
             say("Why", reason, looks.warning if words.needs_attention(app) else looks.text)
         if up := words.uptime(app, self.hh.now()):
             since = words.local_time(app.started_at, "%Y-%m-%d %H:%M:%S")

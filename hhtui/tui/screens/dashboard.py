@@ -43,7 +43,7 @@ class Dashboard(HomeScreen):
         super().__init__()
         self.apps = AppsTable(id="apps")
         self.gauges = Gauges(id="hardware")
-        self.log_view = LogView(id="log")
+        self.log_view = LogView(id="log", number="3")
         self.stream = EventStream(id="events")
         self._beside = "log"
         self._zoomed: str | None = None

@@ -24,8 +24,9 @@ _TIMES = ("%H:%M:%S", "%m-%d %H:%M:%S", "")
 class LogPane(LineView):
     """Follows until somebody scrolls up, then counts what is new; ``large`` is on a screen of its own."""
 
-    def __init__(self, *, id: str | None = None, large: bool = False) -> None:
+    def __init__(self, *, id: str | None = None, number: str = "", large: bool = False) -> None:
         super().__init__(id=id)
+        self.number = number
         self.app_id: str | None = None
         self.file = "app"
         self.large = large
@@ -143,7 +144,7 @@ class LogPane(LineView):
 
     def _title(self) -> None:
         dot, window = self.glyphs.dot, self._window
-        name = "Log" if self.large else "3 Log"
+        name = f"{self.number} Log".strip()
         if self.app_id is None:
             self.label(name, "")
             return
