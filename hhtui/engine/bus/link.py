@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from hhtui.engine.bus.address import ServerAddress, scrub
+from hhtui.engine.bus.redis_parts import redis_parts
 from hhtui.errors import HomeHelperError
 from hhtui.paths import socket_address
 
@@ -78,10 +78,7 @@ class Link:
 
         ``timeout`` later bounds each wait for an answer, too. Raises LinkError.
         """
-        # Loading redis-py takes 0.1 s on a PC and a second on a small board: not in the loop.
-        module = await asyncio.get_running_loop().run_in_executor(
-            None, importlib.import_module, "redis.asyncio.connection"
-        )
+        module = (await asyncio.get_running_loop().run_in_executor(None, redis_parts)).connection
         try:
             options = module.parse_url(address.url)
             kind = options.pop("connection_class", module.Connection)
@@ -151,12 +148,10 @@ class Link:
 
     async def receive(self) -> Any:
         """The next answer; a Refusal is an answer too and is returned, not raised."""
-        from redis.exceptions import ResponseError
-
         try:
             async with asyncio.timeout(self._timeout):
                 answer = await self._connection.read_response(disconnect_on_error=False)
-        except ResponseError as error:
+        except redis_parts().exceptions.ResponseError as error:
             answer = _refusal(error, self._address)
         except Exception as error:
             raise LinkError(_words(error, self._address, self._timeout)) from None
@@ -213,16 +208,14 @@ def _spoken(code: str, text: str, address: ServerAddress) -> str:
 
 
 def _words(error: Exception, address: ServerAddress, timeout: float) -> str:
-    from redis.exceptions import AuthenticationError, BusyLoadingError, ResponseError
-    from redis.exceptions import TimeoutError as RedisTimeoutError
-
+    exceptions = redis_parts().exceptions
     if isinstance(error, LinkError):
         return error.message
-    if isinstance(error, TimeoutError | RedisTimeoutError):
+    if isinstance(error, (TimeoutError, exceptions.TimeoutError)):
         return f"{address.name} did not answer within {timeout:g} s"
-    if isinstance(error, BusyLoadingError):
+    if isinstance(error, exceptions.BusyLoadingError):
         return _spoken("LOADING", "", address)
-    if isinstance(error, AuthenticationError | ResponseError):
+    if isinstance(error, (exceptions.AuthenticationError, exceptions.ResponseError)):
         return _refusal(error, address).message
     text = scrub(str(error), address.secrets)
     if "Connection refused" in text or "[Errno 111]" in text or "Error 111" in text:
