@@ -92,6 +92,8 @@ def validate(session: Session) -> None:
     console = session.console
     try:
         loaded = load_config(session.home)
+        if loaded.problems:
+            raise InvalidInputError(loaded.problems[0])
     except InvalidInputError as error:
         if console.json:
             console.document({"valid": False, "error": error.message, "warnings": []})

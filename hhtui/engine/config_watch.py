@@ -35,6 +35,7 @@ class ConfigKeeper:
         self._environ = environ
         self._changed = changed
         self._at_start = _flat(loaded.config)
+        self._told_at_start = loaded.problems
         self._inotify: Inotify | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.problems: list[str] = []
@@ -104,7 +105,7 @@ class ConfigKeeper:
         before, after = _flat(self.config), _flat(loaded.config)
         changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
         self._loaded = loaded
-        self.problems = []
+        self.problems = [problem for problem in loaded.problems if problem not in self._told_at_start]
         if changed:
             log.info("configuration changed: %s", ", ".join(changed))
             self._changed(changed, self._restart_needed())

@@ -40,7 +40,8 @@ def load_config(home: Home, environ: Mapping[str, str] = os.environ, *, repair: 
     """The configuration of ``home``: variables > config/.env > config.json > defaults.
 
     With ``repair`` (the engine's start) a broken file is kept beside as ``config.broken-<time>.json`` and the backup,
-    else the defaults, take its place; without, a broken file raises InvalidInputError.
+    else the defaults, take its place; without, a broken file raises InvalidInputError. A variable that would make the
+    configuration invalid is ignored and told in ``problems``: it must not keep the file from being read or changed.
     """
     problems: list[str] = []
     try:
@@ -60,10 +61,7 @@ def load_config(home: Home, environ: Mapping[str, str] = os.environ, *, repair: 
         try:
             Config.model_validate(candidate)
         except ValidationError as error:
-            told = f"{source}: {first_problem(error)}"
-            if not repair:
-                raise InvalidInputError(told) from None
-            problems.append(f"{told}; the variable is ignored")
+            problems.append(f"{source}: {first_problem(error)}; the variable is ignored")
             continue
         overlaid = candidate
         sources[name] = source
@@ -95,6 +93,8 @@ def change_config(
             write_json(home.config_file, merged)
         except OSError as error:
             raise InvalidInputError(f"{home.config_file}: cannot be written: {error.strerror}") from None
+        except UnicodeEncodeError:
+            raise InvalidInputError(f"{', '.join(changed)}: holds half a surrogate pair, no character") from None
     return load_config(home, environ), changed
 
 

@@ -1,0 +1,45 @@
+"""The configuration's file and its variables: what is broken in one never keeps the other from being used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hhtui.errors import InvalidInputError
+from hhtui.model.config_file import change_config, load_config
+from hhtui.paths import Home
+
+BAD = {"HOMEHELPER_REDIS__DB": "notint", "HOMEHELPER_LOGGING__LEVEL": "DEBUG"}
+
+
+def _home(root: Path) -> Home:
+    home = Home.at(root, environ={})
+    home.config_dir.mkdir(parents=True)
+    home.config_file.write_text(json.dumps({"schema_version": 1, "redis": {"port": 7000}}))
+    return home
+
+
+def test_a_bad_variable_is_ignored_and_told_and_the_file_still_holds(tmp_path: Path) -> None:
+    loaded = load_config(_home(tmp_path), BAD)
+    assert (loaded.config.redis.port, loaded.config.redis.db, loaded.config.logging.level) == (7000, 0, "DEBUG")
+    assert len(loaded.problems) == 1
+    assert "HOMEHELPER_REDIS__DB" in loaded.problems[0]
+
+
+def test_a_change_beside_a_bad_variable_is_made_and_said_to_be_made(tmp_path: Path) -> None:
+    home = _home(tmp_path)
+    loaded, changed = change_config(home, {"logging": {"max_files": 5}}, BAD)
+    assert changed == ["logging.max_files"]
+    assert loaded.config.logging.max_files == 5
+    assert json.loads(home.config_file.read_text())["logging"] == {"max_files": 5}
+    assert json.loads(home.config_backup.read_text()) == {"schema_version": 1, "redis": {"port": 7000}}
+
+
+def test_half_a_surrogate_pair_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    home = _home(tmp_path)
+    before = home.config_file.read_bytes()
+    with pytest.raises(InvalidInputError, match=r"redis\.host"):
+        change_config(home, {"redis": {"host": "\ud800"}}, {})
+    assert home.config_file.read_bytes() == before
