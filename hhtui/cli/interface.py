@@ -40,6 +40,12 @@ def _needs_terminal(console: Console) -> None:
         raise click.UsageError("--json goes with a command")
     if sys.stdin is None or not sys.stdin.isatty() or not console.on_terminal:
         raise click.UsageError("the interface needs a terminal; commands such as `hhtui status` do not")
+    # terminfo's names for what can only print line after line: Rich draws nothing there.
+    if (kind := os.environ.get("TERM", "").lower()) in ("dumb", "unknown"):
+        raise click.UsageError(
+            f"the interface needs a terminal that can move its cursor, and TERM is {kind}; "
+            "commands such as `hhtui status` do not"
+        )
 
 
 def _check_home(home: Home) -> None:
