@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hhtui.model.config_file import shown
 
 if TYPE_CHECKING:
     from hhtui.engine.engine import Engine
+    from hhtui.model.app import AppRecord, HealthReport
 
 _METRICS_TTL = 3600
 
@@ -15,12 +16,12 @@ _METRICS_TTL = 3600
 def register_keys(engine: Engine) -> None:
     """Tell the Redis service what each key holds; TTLs in seconds."""
 
-    def registry() -> dict[str, Any]:
-        return {record.app_id: record.model_dump(mode="json") for record in engine.fleet.records()}
+    def registry() -> dict[str, AppRecord]:
+        return {record.app_id: record for record in engine.fleet.records()}
 
-    def health(app_id: str) -> dict[str, Any] | None:
+    def health(app_id: str) -> HealthReport | None:
         supervisor = engine.fleet.supervisors.get(app_id)
-        return supervisor.record.runtime_info.health_report.model_dump(mode="json") if supervisor else None
+        return supervisor.record.runtime_info.health_report if supervisor else None
 
     keys = engine.redis
     keys.set_keys("homehelper:config", lambda: shown(engine.config), None)

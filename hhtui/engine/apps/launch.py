@@ -260,8 +260,9 @@ def _checked(words: list[str]) -> list[str]:
 
 
 def _inherited(environ: Mapping[str, str]) -> dict[str, str]:
+    # os.environ decodes anew each time: interned, a hundred apps share one copy.
     return {
-        name: value
+        sys.intern(name): sys.intern(value)
         for name, value in environ.items()
         if name not in _ENGINE_ONLY and not name.startswith(_ENGINE_PREFIXES)
     }
