@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +12,7 @@ import click
 from hhtui.cli.console import DIM, Console, Table
 from hhtui.cli.session import Session, command, number_of
 from hhtui.cli.states import local_time, text_of
+from hhtui.cli.times import moment_of
 from hhtui.errors import HomeHelperError, NoEngineError
 from hhtui.text import human_bytes, sanitise
 
@@ -24,8 +24,6 @@ FOLLOW_SECONDS = 0.4
 _ENGINE_PATIENCE_SECONDS = 20.0
 _PAGE = 1000
 _LONGEST_LINE = 65_536
-_RELATIVE = re.compile(r"(\d{1,9})([smhdw])\Z")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 @command()
@@ -66,8 +64,8 @@ def logs(
     query = {
         "search": search,
         "regex": search is not None,
-        "since": _time_of(since, "--since"),
-        "until": _time_of(until, "--until"),
+        "since": moment_of(since, "--since"),
+        "until": moment_of(until, "--until"),
     }
     printer = _Printer(session.console, with_time=not no_time, as_lines=follow)
     if page is not None:
@@ -202,21 +200,3 @@ def _check_pattern(pattern: str) -> None:
         re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
         raise click.UsageError(f"--search: {error}") from None
-
-
-def _time_of(text: str | None, option: str) -> str | None:
-    """An ISO time (local unless it names a zone) or an age, as ISO in UTC."""
-    if text is None:
-        return None
-    if match := _RELATIVE.match(text):
-        try:
-            moment = datetime.now(UTC) - timedelta(seconds=int(match[1]) * _UNITS[match[2]])
-        except OverflowError:
-            moment = datetime(1970, 1, 1, tzinfo=UTC)
-        return moment.isoformat()
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC).isoformat()
-    except (ValueError, OverflowError, OSError):
-        raise click.UsageError(
-            f"{option}: {text!r} is neither a time such as 2026-11-24T11:20 nor an age such as 10m"
-        ) from None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import click
+
 from hhtui.cli.console import Console, Table
 from hhtui.cli.session import Session, command
 from hhtui.cli.states import text_of
@@ -14,8 +16,18 @@ _GIB = 1024 * _MIB
 
 
 @command()
-def metrics(session: Session) -> None:
+@click.option("--since", metavar="TIME", help="How it went since an age (1h, 7d; 30d at most) or a time.")
+def metrics(session: Session, since: str | None) -> None:
     """Show processor, memory, disk, temperature and what each app uses."""
+    if since is not None:
+        from hhtui.cli.metrics_history import print_history
+        from hhtui.cli.times import is_age, moment_of
+
+        moment = moment_of(since, "--since")
+        # An age goes as it is: an hour that has become an hour and a millisecond is kept less finely.
+        points = session.client().metrics_history(since if is_age(since) else moment)
+        print_history(session.console, points)
+        return
     document = session.client().metrics()
     console = session.console
     if console.json:

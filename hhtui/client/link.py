@@ -84,6 +84,15 @@ class EngineLink:
         """SystemMetrics."""
         return await self._object("GET", "/api/v1/system/metrics")
 
+    async def metrics_history(self, since: str | None = None, points: int | None = None) -> list[Document]:
+        """Every MetricsPoint since an age (``1h``) or an ISO time, the last hour's without."""
+        query = {"since": since, "points": points}
+        return await self._list("GET", wire.target("/api/v1/system/metrics/history", query))
+
+    async def alerts(self) -> list[Document]:
+        """Every Alert that is up."""
+        return await self._list("GET", "/api/v1/alerts")
+
     async def redis(self) -> Document:
         """RedisStatus."""
         return await self._object("GET", "/api/v1/system/redis")

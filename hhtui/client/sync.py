@@ -68,6 +68,15 @@ class EngineClient:
         """SystemMetrics."""
         return self._object("GET", "/api/v1/system/metrics")
 
+    def metrics_history(self, since: str | None = None, points: int | None = None) -> list[Document]:
+        """Every MetricsPoint since an age (``1h``) or an ISO time, the last hour's without."""
+        query = {"since": since, "points": points}
+        return self._list("GET", wire.target("/api/v1/system/metrics/history", query))
+
+    def alerts(self) -> list[Document]:
+        """Every Alert that is up."""
+        return self._list("GET", "/api/v1/alerts")
+
     def redis(self) -> Document:
         """RedisStatus."""
         return self._object("GET", "/api/v1/system/redis")
@@ -79,6 +88,22 @@ class EngineClient:
     def patch_config(self, patch: Mapping[str, Any]) -> Document:
         """Apply a JSON merge patch; the new ConfigView."""
         return self._object("PATCH", "/api/v1/config", body=dict(patch))
+
+    def backups(self) -> Document:
+        """BackupStatus."""
+        return self._object("GET", "/api/v1/backups")
+
+    def back_up(self, order: Mapping[str, Any]) -> Document:
+        """Begin a backup; ``order`` is BackupRequest's fields. The BackupJob."""
+        return self._object("POST", "/api/v1/backups", body=dict(order))
+
+    def prove_backup(self, order: Mapping[str, Any]) -> Document:
+        """Begin a test restore of ``file``, else of the newest backup. The BackupJob."""
+        return self._object("POST", "/api/v1/backups/prove", body=dict(order))
+
+    def restore(self, order: Mapping[str, Any]) -> Document:
+        """Begin a restore or its check; ``order`` is RestoreRequest's fields. The BackupJob."""
+        return self._object("POST", "/api/v1/restore", body=dict(order))
 
     def stop_engine(self, keep_apps: bool = False) -> Document:
         """Ask the engine to end; it answers before it does."""

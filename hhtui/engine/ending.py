@@ -65,6 +65,8 @@ class ProcessEnd:
         outlook = app.schedule.ended(ending)
         if outlook and verdict.decision is not Decision.RETRY:
             verdict = replace(verdict, words=f"{words}; {outlook}")
+        if ending.failed and (power := app.services.power_words()):
+            verdict = replace(verdict, words=f"{verdict.words}; this came {power}")
         cookie = app.record.runtime_info.instance
         if ending.failed:
             app.comes_back = True

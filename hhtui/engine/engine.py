@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from hhtui import __version__
 from hhtui.engine.adoption import Survivor, end_orphans, find_survivors, rest, take_over
+from hhtui.engine.alerts.watch import AlertWatch
 from hhtui.engine.api.server import ApiServer
 from hhtui.engine.apps.discovery import Discovery
 from hhtui.engine.apps.installer import Installer
@@ -37,8 +38,8 @@ from hhtui.engine.logs.engine_log import EngineLog
 from hhtui.engine.logs.limits import LogLimits
 from hhtui.engine.logs.reader import list_logs, read_page
 from hhtui.engine.on_demand_app import IdleClock
-from hhtui.engine.problems import Problems
 from hhtui.engine.pipe_store import PipeStore, listen_fds
+from hhtui.engine.problems import Problems
 from hhtui.engine.process.cgroup import Cgroups
 from hhtui.engine.process.tree import ProcessTable
 from hhtui.engine.redis_keys import register_keys
@@ -202,6 +203,7 @@ class Engine:
             cgroups=Cgroups.find(),
             on_demand_runs=self._count_visitors,
             home_id=hashlib.sha256(os.fsencode(self.home.root.resolve())).hexdigest()[:12],
+            power_words=self._power_words,
         )
         self.fleet = Fleet(self.services)
         self.discovery = Discovery(self._apps_dirs(), self.fleet.discovered)
@@ -214,6 +216,9 @@ class Engine:
             publish=self._publish_metrics,
             history=self.history,
             on_throttled=lambda data: self._publish(EventType.THROTTLED, "system", data),
+        )
+        self.alerts = AlertWatch(
+            self.bus, lambda: self.config.alerts, self.fleet.records, self.sampler.look_at_power, self.home.root
         )
         self.idle_clock = IdleClock(self.services)
         self.housekeeping = Housekeeping(self)
@@ -259,6 +264,7 @@ class Engine:
         await self.registry.flush()
         await self._server.stop()
         await self.sampler.stop()
+        await self.alerts.stop()
         await self.history.close()
         await self._choosing_redis
         await self.redis.stop(keep_server=leave)
@@ -281,6 +287,7 @@ class Engine:
         await self.registry.flush()
         listener = await self._server.stop(hand_over=True)
         await self.sampler.stop()
+        await self.alerts.stop()
         await self.history.close()
         await self._choosing_redis
         await self.redis.stop(keep_server=True)
@@ -317,7 +324,13 @@ class Engine:
             apps=len(self.fleet.supervisors),
             loop_lag_ms=self.housekeeping.loop_lag_ms,
             rss_mb=own_memory_mb(),
-            problems=[*self.problems.lines(), *self.discovery.problems, *self.settings.problems, *history],
+            problems=[
+                *self.problems.lines(),
+                *self.discovery.problems,
+                *self.settings.problems,
+                *history,
+                *self.alerts.lines(),
+            ],
         )
 
     def apps(self) -> list[AppRecord]:
@@ -394,6 +407,7 @@ class Engine:
     def _publish_metrics(self, metrics: SystemMetrics) -> None:
         self.latest_metrics = metrics.model_dump(mode="json")
         self._publish(EventType.METRICS, "system", self.latest_metrics)
+        self.alerts.measured(metrics)
         self.redis.key_changed("homehelper:system:metrics")
 
     def _app_changed(self, app_id: str) -> None:
@@ -436,6 +450,9 @@ class Engine:
         if usage is not None:
             record.runtime_info.resource_usage = usage
         return record
+
+    def _power_words(self) -> str:
+        return self.alerts.power_words()
 
     def _count_visitors(self) -> None:
         self.idle_clock.wake()

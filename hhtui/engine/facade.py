@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hhtui.model.alert import Alert
 from hhtui.model.app import AppRecord, Verb
 from hhtui.model.config import Config
 from hhtui.model.engine import ConfigView, EngineInfo
@@ -14,7 +15,16 @@ from hhtui.paths import Home
 
 if TYPE_CHECKING:
     from hhtui.engine.bus.bus import EventBus
+    from hhtui.engine.hardware.history import MetricsHistory
+    from hhtui.engine.logs.capture import LogCapture
     from hhtui.model.metrics import SystemMetrics
+
+
+class AlertView(Protocol):
+    """The alerts that are up."""
+
+    def active(self) -> list[Alert]:
+        """All of them, the oldest first."""
 
 
 class EngineFacade(Protocol):
@@ -31,6 +41,18 @@ class EngineFacade(Protocol):
     @property
     def config(self) -> Config:
         """The configuration in force, secrets included."""
+
+    @property
+    def alerts(self) -> AlertView:
+        """What the rules in the configuration say of this moment."""
+
+    @property
+    def history(self) -> MetricsHistory:
+        """What the metrics were."""
+
+    @property
+    def capture(self) -> LogCapture:
+        """The apps' output on its way to their logs; its counters."""
 
     def about(self) -> EngineInfo:
         """The engine itself: pid, version, uptime, problems that the user should mend."""

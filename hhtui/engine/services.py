@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 @dataclass
 class Services:
     """The rooms that a supervisor works with; ``changed`` is told the app whose record is to be saved,
-    ``rescan`` has the apps folders looked at, ``on_demand_runs`` has connections counted from now on.
+    ``rescan`` has the apps folders looked at, ``on_demand_runs`` has connections counted from now on, ``power_words``
+    says whether the power supply or the heat may have to do with what happens now ("" if not).
     """
 
     home: Home
@@ -38,6 +39,7 @@ class Services:
     rescan: Callable[[], None]
     on_demand_runs: Callable[[], None]
     home_id: str
+    power_words: Callable[[], str]
     url_host: str = "127.0.0.1"
     cgroups: Cgroups | None = None
     wall_clock: WallClock = field(default_factory=WallClock)

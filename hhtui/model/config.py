@@ -94,6 +94,39 @@ class SystemConfig(_Section):
     host: str = "127.0.0.1"
 
 
+class AlertsConfig(_Section):
+    """When an alert is raised (0 or false turns a rule off), and who is told beside the event and the screens.
+
+    An alert is over when its condition was gone for ``clear_after_seconds``. ``command`` is an argv list, and
+    ``webhook_url`` takes a POST: each gets the alert as JSON and at most ``timeout_seconds``.
+    """
+
+    temperature_celsius: float = Field(80, ge=0)
+    memory_percent: float = Field(95, ge=0, le=100)
+    disk_percent: float = Field(90, ge=0, le=100)
+    throttling: bool = True
+    app_failed: bool = True
+    health_error: bool = True
+    clear_after_seconds: float = Field(60, ge=0)
+    command: list[str] | None = Field(None, min_length=1)
+    webhook_url: SecretStr | None = None
+    timeout_seconds: float = Field(10, gt=0, le=120)
+
+    @field_validator("command", mode="before")
+    @classmethod
+    def _words(cls, value: Any) -> Any:
+        import shlex
+
+        return shlex.split(value) if isinstance(value, str) else value
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _web(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value
+
+
 class Config(_Section):
     """The whole configuration."""
 
@@ -102,6 +135,7 @@ class Config(_Section):
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
     process_manager: ProcessConfig = Field(default_factory=ProcessConfig)
     system: SystemConfig = Field(default_factory=SystemConfig)
+    alerts: AlertsConfig = Field(default_factory=AlertsConfig)
     health_check_interval_seconds: float = Field(60, ge=1)
     metrics_interval_seconds: float = Field(60, ge=1)
 
@@ -123,7 +157,7 @@ RESTART_KEYS = frozenset(
         "redis.url",
     }
 )
-SECRET_KEYS = frozenset({"redis.password", "redis.url"})
+SECRET_KEYS = frozenset({"redis.password", "redis.url", "alerts.webhook_url"})
 
 
 def flatten(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:

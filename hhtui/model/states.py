@@ -78,6 +78,8 @@ class EventType(StrEnum):
     REDIS_LOST = "redis_lost"
     BACKUP_CREATED = "backup_created"
     THROTTLED = "throttled"
+    ALERT_RAISED = "alert_raised"
+    ALERT_CLEARED = "alert_cleared"
     ENGINE_STARTED = "engine_started"
     ENGINE_STOPPING = "engine_stopping"
     METRICS = "metrics"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from hhtui.model.alert import Alert
 from hhtui.model.app import AppRecord, Health, Status
 from hhtui.model.engine import EngineInfo
 from hhtui.model.metrics import Hardware, SystemMetrics
@@ -18,21 +20,36 @@ _GIB = 1024 * _MIB
 _NAMED = ["app_id"]
 
 
-def exposition(about: EngineInfo, apps: list[AppRecord], metrics: SystemMetrics) -> bytes:
+class EngineCounters(NamedTuple):
+    """What the engine counts of itself since its process began; ``log_bytes`` is of the apps whose logs are open."""
+
+    events: Mapping[str, int]
+    foreign_messages: int
+    log_bytes: Mapping[str, int]
+    alerts: list[Alert]
+
+
+def exposition(
+    about: EngineInfo, apps: list[AppRecord], metrics: SystemMetrics, counters: EngineCounters
+) -> bytes:  # fmt: skip
     """All figures at this moment; base units as the naming conventions want: bytes, seconds, ratios."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Snapshot(about, apps, metrics))
+    registry.register(_Snapshot(about, apps, metrics, counters))
     return generate_latest(registry)
 
 
 class _Snapshot(Collector):
-    def __init__(self, about: EngineInfo, apps: list[AppRecord], metrics: SystemMetrics) -> None:
+    def __init__(
+        self, about: EngineInfo, apps: list[AppRecord], metrics: SystemMetrics, counters: EngineCounters
+    ) -> None:
         self._about = about
         self._apps = apps
         self._metrics = metrics
+        self._counters = counters
 
     def collect(self) -> Iterator[Metric]:
         yield from self._engine()
+        yield from self._counted()
         yield from self._app_states()
         yield from self._app_usage()
         yield from _hardware(self._metrics.hardware)
@@ -50,6 +67,28 @@ class _Snapshot(Collector):
             yield _gauge(
                 "hhtui_engine_loop_lag_seconds", "Delay of the engine's event loop.", self._about.loop_lag_ms / 1000
             )
+
+    def _counted(self) -> Iterator[Metric]:
+        events = CounterMetricFamily("hhtui_events", "Events that the engine published.", labels=["type"])
+        for event_type, count in sorted(self._counters.events.items()):
+            events.add_metric([event_type], count)
+        yield events
+        foreign = CounterMetricFamily("hhtui_foreign_messages", "Messages of other programs on the Redis channels.")
+        foreign.add_metric([], self._counters.foreign_messages)
+        yield foreign
+        redis = self._metrics.redis_status
+        yield _gauge("hhtui_redis_events_waiting", "Events that wait for Redis.", redis.buffered)
+        lost = CounterMetricFamily("hhtui_redis_events_dropped", "Events that Redis was away too long for.")
+        lost.add_metric([], redis.dropped)
+        yield lost
+        written = CounterMetricFamily("hhtui_app_log_bytes", "Captured of the app's output.", labels=_NAMED)
+        for app_id, count in sorted(self._counters.log_bytes.items()):
+            written.add_metric([app_id], count)
+        yield written
+        alerts = GaugeMetricFamily("hhtui_alert_active", "1 while the alert is up.", labels=["rule", "key"])
+        for alert in self._counters.alerts:
+            alerts.add_metric([alert.rule, _label(alert.key)], 1)
+        yield alerts
 
     def _app_states(self) -> Iterator[Metric]:
         info = GaugeMetricFamily("hhtui_app_info", "What the app is.", labels=["app_id", "name", "type", "version"])

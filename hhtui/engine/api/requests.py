@@ -24,6 +24,10 @@ MAX_WAIT_SECONDS = 3600.0
 # ``?after=0``: whatever is kept.
 EVERYTHING_KEPT = "0"
 _MESSAGE_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}\Z")
+_AGE = re.compile(r"([0-9]{1,9})([smhdw])\Z")
+_AGE_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+DEFAULT_AGE_SECONDS = 3600.0
+_MOST_POINTS = 10_000
 _FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
 
 
@@ -115,6 +119,33 @@ def resume_id(request: Request) -> str | None:
     if text != EVERYTHING_KEPT and not _MESSAGE_ID.match(text):
         raise InvalidInputError("Last-Event-ID: must be the id of a message, such as 1764000000-42")
     return text
+
+
+def age_seconds(request: Request) -> float:
+    """How far ``?since=`` lies back: an age such as ``90s``, ``1h`` or ``7d``, or a time (UTC without a zone)."""
+    text = request.query_params.get("since")
+    if not text:
+        return DEFAULT_AGE_SECONDS
+    if match := _AGE.match(text):
+        return float(int(match[1]) * _AGE_UNITS[match[2]])
+    try:
+        moment = _in_utc(datetime.fromisoformat(text))
+    except (ValueError, OverflowError):
+        moment = None
+    if moment is None:
+        raise InvalidInputError("since: must be an age such as 1h or 7d, or a time such as 2026-11-24T11:20:00Z")
+    age = (datetime.now(UTC) - moment).total_seconds()
+    if age < 0:
+        raise InvalidInputError("since: lies in the future")
+    return age
+
+
+def points(request: Request) -> int:
+    """``?points=`` at the most, 1000 without."""
+    text = request.query_params.get("points") or "1000"
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= _MOST_POINTS):
+        raise InvalidInputError(f"points: must be a number from 1 to {_MOST_POINTS}")
+    return int(text)
 
 
 def channel_glob(request: Request) -> str:

@@ -58,7 +58,9 @@ class _Api:
             ("/api/v1/apps/{app_id}/logs", self._log_files),
             ("/api/v1/apps/{app_id}/logs/{name}", self._log_page),
             ("/api/v1/system/metrics", self._metrics),
+            ("/api/v1/system/metrics/history", self._history),
             ("/api/v1/system/redis", self._redis),
+            ("/api/v1/alerts", self._alerts),
             ("/api/v1/events", self._events),
             ("/api/v1/engine", self._engine),
         ]
@@ -121,15 +123,24 @@ class _Api:
     async def _metrics(self, _request: Request) -> Response:
         return JSONDocument(await self._facade.metrics())
 
+    async def _history(self, request: Request) -> Response:
+        return JSONDocument(await self._facade.history.since(requests.age_seconds(request), requests.points(request)))
+
+    async def _alerts(self, _request: Request) -> Response:
+        return JSONDocument(self._facade.alerts.active())
+
     async def _redis(self, _request: Request) -> Response:
         return JSONDocument(self._facade.redis_status())
 
     async def _prometheus(self, _request: Request) -> Response:
         # Loaded at the first scrape: most homes have no Prometheus.
-        from hhtui.engine.api.prometheus import CONTENT_TYPE, exposition
+        from hhtui.engine.api.prometheus import CONTENT_TYPE, EngineCounters, exposition
 
         facade = self._facade
-        text = exposition(facade.about(), facade.apps(), await facade.metrics())
+        counters = EngineCounters(
+            facade.bus.counts, facade.bus.foreign_count, facade.capture.stats.bytes, facade.alerts.active()
+        )
+        text = exposition(facade.about(), facade.apps(), await facade.metrics(), counters)
         return Response(text, headers={"Content-Type": CONTENT_TYPE})
 
     async def _events(self, request: Request) -> Response:

@@ -11,7 +11,7 @@ import itertools
 import logging
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, Self
@@ -75,6 +75,10 @@ class EventBus:
         self.host = host
         self.epoch = epoch
         self._clock = clock
+        self.counts: Counter[str] = Counter()
+        """Own events by type since this process began."""
+        self.foreign_count = 0
+        """Other programs' messages since then, those left out included."""
         self._next = 1
         self._sequence = 0
         self._own: deque[Message] = deque(maxlen=max(capacity, 1))
@@ -113,6 +117,7 @@ class EventBus:
         (``current_correlation``), else a new one.
         """
         self._sequence += 1
+        self.counts[event_type.value] += 1
         now = utc_now()
         event = Event.model_construct(
             _EVENT_FIELDS,
@@ -151,6 +156,7 @@ class EventBus:
 
     def inject(self, channel: str, raw: bytes) -> None:
         """Take in another program's message; beyond 50 a second most are only counted, at below 2 µs each."""
+        self.foreign_count += 1
         left_out = self._sampler.admit(channel, raw, self._clock())
         if left_out is not None:
             self._admit(channel, raw, left_out)

@@ -132,6 +132,10 @@ class MetricsSampler:
         finally:
             self._watchers -= 1
 
+    def look_at_power(self) -> None:
+        """Tell of a change of the power supply's or the temperature's state now; one small file is read."""
+        self._compare(self._reader.read_throttling())
+
     def reschedule(self) -> None:
         """The interval was changed."""
         self._wake.set()
@@ -219,9 +223,6 @@ class MetricsSampler:
         rows.sort(key=lambda row: (-(row.cpu_percent or 0), -(row.memory_mb or 0), row.name))
         return [*rows, self._own.read()]
 
-    def _power_changed(self) -> None:
-        self._compare(self._reader.read_throttling())
-
     def _compare(self, state: ThrottlingMetrics) -> None:
         before, self._throttling = self._throttling, state
         news = change(before, state)
@@ -234,7 +235,7 @@ class MetricsSampler:
         if self._alarm is None or self._alarm.paths != paths:
             if self._alarm:
                 self._alarm.close()
-            self._alarm = PowerAlarm(paths, self._power_changed)
+            self._alarm = PowerAlarm(paths, self.look_at_power)
             self._alarm.start()
 
     def _ask_slowly(self) -> None:

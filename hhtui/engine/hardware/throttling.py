@@ -8,6 +8,7 @@ every two seconds, so in both files "since boot" means the last two seconds and 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from hhtui.engine.hardware.sensor_files import SensorFiles
@@ -41,6 +42,11 @@ def flags(bits: int | None, known: int = _NOW) -> ThrottleFlags:
     return ThrottleFlags(**{name: bool(bits >> place & 1) for place, name in enumerate(names) if known >> place & 1})
 
 
+def condition_words(names: Iterable[str]) -> str:
+    """The conditions by their field names, for people; "" if there is none."""
+    return ", ".join(_WORDS[name] for name in names if name in _WORDS)
+
+
 def change(before: ThrottlingMetrics | None, after: ThrottlingMetrics) -> dict[str, Any] | None:
     """The data of an event if anything began, ended, or came and went between the two; None if not.
 
@@ -55,7 +61,7 @@ def change(before: ThrottlingMetrics | None, after: ThrottlingMetrics) -> dict[s
     if not (began or ended or passed):
         return None
     message = "; ".join(
-        lead + ", ".join(_WORDS[name] for name in names)
+        lead + condition_words(names)
         for lead, names in (("", now), ("for a moment: ", passed), ("over: ", ended))
         if names
     )
