@@ -63,6 +63,11 @@ def read_json_object(path: Path, limit: int = 64 * 1024 * 1024) -> dict[str, Any
         text = data.decode("utf-8-sig")  # editors on Windows put a byte order mark in front
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 (byte {error.start})") from None
+    return parse_json_object(text)
+
+
+def parse_json_object(text: str) -> dict[str, Any]:
+    """The JSON object in ``text``; ValueError as above."""
     try:
         document = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except json.JSONDecodeError as error:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from hhtui.cli.config_edit import edit, restore
 from hhtui.cli.console import DIM, Console
 from hhtui.cli.session import Session, command, shared_options
 from hhtui.errors import InvalidInputError, NoEngineError
@@ -107,7 +108,7 @@ def validate(session: Session) -> None:
     console.words(f"{where}: valid" if where.exists() else f"{where}: not there, the defaults apply")
 
 
-for _command in (show, get, set_value, validate, path):
+for _command in (show, get, set_value, edit, validate, restore, path):
     config.add_command(_command)
 
 

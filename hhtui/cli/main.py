@@ -37,6 +37,8 @@ COMMANDS = {
     "new": "hhtui.cli.new:new",
     "engine": "hhtui.cli.engine:engine",
     "service": "hhtui.cli.service:service",
+    "schema": "hhtui.cli.schema:schema",
+    "completion": "hhtui.cli.completion:completion",
 }
 
 

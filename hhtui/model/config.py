@@ -177,7 +177,7 @@ def unknown_keys(config: Config) -> list[str]:
     found: list[str] = []
 
     def walk(model: BaseModel, prefix: str) -> None:
-        found.extend(f"{prefix}{name}" for name in model.model_extra or {})
+        found.extend(f"{prefix}{name}" for name in model.model_extra or {} if name != "$schema")
         for name in type(model).model_fields:
             value = getattr(model, name)
             if isinstance(value, BaseModel):

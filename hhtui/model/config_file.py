@@ -15,14 +15,16 @@ from pydantic import BaseModel, ValidationError
 
 from hhtui.errors import InvalidInputError
 from hhtui.model.config import SCHEMA_VERSION, SECRET_KEYS, Config, flatten, unknown_keys
+from hhtui.model.migrations import migrate, version_of
 from hhtui.model.problems import first_problem
 from hhtui.paths import Home
-from hhtui.storage import read_json_object, set_aside, write_atomically, write_json
+from hhtui.storage import parse_json_object, read_json_object, set_aside, write_atomically, write_json
 
 ENV_PREFIX = "HOMEHELPER_"
 # Variables of the product that are no configuration keys.
 _NOT_KEYS = frozenset({"HOMEHELPER_HOME"})
 SECRET_SHOWN = "********"
+_MAX_BYTES = 1024 * 1024
 
 
 @dataclass
@@ -44,9 +46,12 @@ def load_config(home: Home, environ: Mapping[str, str] = os.environ, *, repair: 
     configuration invalid is ignored and told in ``problems``: it must not keep the file from being read or changed.
     """
     problems: list[str] = []
+    migrated: list[str] = []
     try:
         document = _read_document(home.config_file)
         _validate(document, home.config_file)
+        if repair:
+            migrated = _keep_older(home, document)
     except InvalidInputError as error:
         if not repair:
             raise
@@ -67,7 +72,7 @@ def load_config(home: Home, environ: Mapping[str, str] = os.environ, *, repair: 
         sources[name] = source
     config = Config.model_validate(overlaid)
     warnings = [f"{home.config_file}: unknown key {name} is kept but has no effect" for name in unknown_keys(config)]
-    return LoadedConfig(config, document, sources, problems, warnings + override_warnings)
+    return LoadedConfig(config, document, sources, problems, migrated + warnings + override_warnings)
 
 
 def change_config(
@@ -79,15 +84,14 @@ def change_config(
     as the patch says, never as the environment says.
     """
     document = _read_document(home.config_file)
-    before = flatten(document)
     merged = _merge(document, patch)
     merged.setdefault("schema_version", SCHEMA_VERSION)
     _validate(merged, home.config_file)
-    after = flatten(merged)
-    changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+    changed = changed_keys(document, merged)
     if changed:
         try:
             home.config_dir.mkdir(parents=True, exist_ok=True)
+            _keep_older(home, document)
             if home.config_file.exists():
                 write_atomically(home.config_backup, home.config_file.read_bytes())
             write_json(home.config_file, merged)
@@ -96,6 +100,39 @@ def change_config(
         except UnicodeEncodeError:
             raise InvalidInputError(f"{', '.join(changed)}: holds half a surrogate pair, no character") from None
     return load_config(home, environ), changed
+
+
+def replace_config(home: Home, text: str, environ: Mapping[str, str] = os.environ) -> tuple[LoadedConfig, list[str]]:
+    """Put ``text`` in the place of the file, as it is; the new state and the changed keys.
+
+    InvalidInputError, with nothing written, if it is not valid. The file before becomes the backup if it was valid,
+    else it is kept beside as ``config.broken-<time>.json``.
+    """
+    try:
+        document = migrate(parse_json_object(text))
+    except ValueError as error:
+        raise InvalidInputError(f"{home.config_file}: {error}") from None
+    _validate(document, home.config_file)
+    try:
+        before = _read_document(home.config_file)
+        _validate(before, home.config_file)
+    except InvalidInputError:
+        before = {}
+        set_aside(home.config_file)
+    try:
+        home.config_dir.mkdir(parents=True, exist_ok=True)
+        if home.config_file.exists():
+            write_atomically(home.config_backup, home.config_file.read_bytes())
+        write_atomically(home.config_file, text.encode())
+    except OSError as error:
+        raise InvalidInputError(f"{home.config_file}: cannot be written: {error.strerror}") from None
+    return load_config(home, environ), changed_keys(before, document)
+
+
+def changed_keys(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """The dotted keys that differ."""
+    old, new = flatten(before), flatten(after)
+    return sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
 
 
 def patch_of(name: str, value: Any) -> dict[str, Any]:
@@ -124,8 +161,17 @@ def shown(config: Config) -> dict[str, Any]:
 
 
 def _read_document(path: Path) -> dict[str, Any]:
+    """What is in the file, in the present form."""
+    document = _read_file(path)
     try:
-        return read_json_object(path, 1024 * 1024)
+        return migrate(document)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {error.message}") from None
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return read_json_object(path, _MAX_BYTES)
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -134,10 +180,21 @@ def _read_document(path: Path) -> dict[str, Any]:
         raise InvalidInputError(f"{path}: {error}") from None
 
 
+def _keep_older(home: Home, document: dict[str, Any]) -> list[str]:
+    """Write a document that was migrated, the older file kept beside as ``config.v<N>.json``; what is to be told."""
+    version = version_of(_read_file(home.config_file))
+    if version == SCHEMA_VERSION:
+        return []
+    kept = home.config_dir / f"config.v{version}.json"
+    try:
+        write_atomically(kept, home.config_file.read_bytes())
+        write_json(home.config_file, document)
+    except OSError as error:
+        return [f"{home.config_file}: is of version {version} and cannot be written anew: {error.strerror}"]
+    return [f"{home.config_file}: brought from version {version} to {SCHEMA_VERSION}; the older one is {kept.name}"]
+
+
 def _validate(document: dict[str, Any], path: Path) -> Config:
-    version = document.get("schema_version", SCHEMA_VERSION)
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise InvalidInputError(f"{path}: schema_version: {version} is newer than this hhtui knows ({SCHEMA_VERSION})")
     try:
         return Config.model_validate(document)
     except ValidationError as error:
@@ -148,7 +205,7 @@ def _recover(home: Home, reason: str) -> tuple[dict[str, Any], str]:
     document: dict[str, Any] = {}
     origin = "the defaults"
     try:
-        backup = read_json_object(home.config_backup, 1024 * 1024)
+        backup = migrate(read_json_object(home.config_backup, _MAX_BYTES))
         _validate(backup, home.config_backup)
         document, origin = backup, str(home.config_backup)
     except (OSError, ValueError, InvalidInputError):

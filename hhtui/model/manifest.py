@@ -196,7 +196,7 @@ _OTHER_SPELLINGS = (
     (("config", "restart_policy"), ("restart",)),
 )
 _KNOWN_CONFIG = frozenset({"auto_start", "restart_policy", "has_UI", "redis_url", "data_dir", "logs_dir", "port"})
-_PUBLISHED_FIELDS = frozenset({"install", "requires", "main_file"})
+_PUBLISHED_FIELDS = frozenset({"$schema", "install", "requires", "main_file"})
 
 
 def read_manifest(folder: Path) -> tuple[dict[str, Any], Manifest, list[str]]:
