@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from hhtui.engine.apps.dependencies import stop_order
 from hhtui.engine.environment_watch import EnvironmentWatch
 from hhtui.engine.services import Services
 from hhtui.engine.supervisor import Supervisor
@@ -110,10 +111,16 @@ class Fleet:
     async def stop_all(self, correlation_id: str) -> None:
         """Stop every app, what depends on others before those others; at once where nothing depends."""
         done = {app_id: asyncio.Event() for app_id in self.supervisors}
+        graph = {
+            app_id: supervisor.found.manifest.depends_on if supervisor.found.manifest is not None else []
+            for app_id, supervisor in self.supervisors.items()
+        }
+        # In a cycle somebody must be the first: whoever comes later in the order is not waited for.
+        place = {app_id: number for number, app_id in enumerate(stop_order(graph))}
         dependents: dict[str, list[str]] = {}
-        for app_id, supervisor in self.supervisors.items():
-            if supervisor.found.manifest is not None:
-                for name in supervisor.found.manifest.depends_on:
+        for app_id, names in graph.items():
+            for name in names:
+                if place[app_id] < place.get(name, -1):
                     dependents.setdefault(name, []).append(app_id)
 
         async def stop(supervisor: Supervisor) -> None:

@@ -24,11 +24,8 @@ class UpdateTrial:
     def __init__(self, app: Supervisor) -> None:
         self._app = app
         self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def active(self) -> bool:
-        """Whether the living process runs in an environment that has yet to prove itself."""
-        return self._timer is not None
+        # Whether the living process runs in an environment that has yet to prove itself.
+        self.active = False
 
     def begin(self) -> None:
         """The app was started: if its environment is new, it has its start limit to become healthy."""
@@ -37,9 +34,11 @@ class UpdateTrial:
         if app.found.manifest is not None and app.services.installer.on_trial(app.app_id):
             limit = app.found.manifest.start.timeout_seconds
             self._timer = asyncio.get_running_loop().call_later(limit, self._time_is_up)
+            self.active = True
 
     def end(self) -> None:
         """The process is gone, or looked after no longer: nothing is decided."""
+        self.active = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -69,11 +68,11 @@ class UpdateTrial:
         return words
 
     def _time_is_up(self) -> None:
+        self._timer = None
         app = self._app
         info = app.record.runtime_info
         if app.status is Status.RUNNING and info.health is Health.ERROR:
             app.ending.end_faulty(Trigger.UNHEALTHY, f"not healthy in time: {info.health_report.message}")
         elif app.status is Status.RUNNING:
             self.healthy()
-        else:
-            self.end()
+        # An app that has not answered yet is ended by its start limit, which undoes the update.
