@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import resource
 import signal
@@ -12,10 +11,13 @@ from pathlib import Path
 
 from hhtui.engine.engine import Engine
 from hhtui.engine.handover import Handover
+from hhtui.engine.memory import settle, share_one_arena
 from hhtui.errors import HomeHelperError
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _RELOADING = signal.SIGHUP
+# By then (seconds) the apps that start with the engine have started.
+_SETTLED = 5.0
 
 
 def run_engine(root: Path, *, console: bool = True) -> int:
@@ -34,6 +36,7 @@ async def _serve(root: Path, console: bool) -> int:
     if sys.version_info < (3, 12):
         # The default watcher of 3.11 takes a thread for each child.
         asyncio.get_event_loop_policy().set_child_watcher(asyncio.PidfdChildWatcher())
+    share_one_arena()
     loop = asyncio.get_running_loop()
     engine = Engine(root, console=console, handover=Handover.received())
     interrupted = asyncio.Event()
@@ -51,8 +54,8 @@ async def _serve(root: Path, console: bool) -> int:
     loop.add_signal_handler(_RELOADING, reload)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_ENDING, _RELOADING})
     await engine.start()
-    gc.collect()
-    gc.freeze()
+    settle()
+    loop.call_later(_SETTLED, settle)
     while True:
         await engine.stopped.wait()
         if interrupted.is_set() or not engine.reload_wanted:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dotenv import dotenv_values
 from pydantic import BaseModel, ValidationError
 
 from hhtui.errors import InvalidInputError
@@ -160,6 +159,12 @@ def shown(config: Config) -> dict[str, Any]:
     return document
 
 
+def _read_dotenv(path: Path) -> dict[str, str | None]:
+    from dotenv import dotenv_values  # half a megabyte that a home without the file need not have
+
+    return dotenv_values(path, interpolate=False)
+
+
 def _read_document(path: Path) -> dict[str, Any]:
     """What is in the file, in the present form."""
     document = _read_file(path)
@@ -222,7 +227,7 @@ def _recover(home: Home, reason: str) -> tuple[dict[str, Any], str]:
 
 def _overrides(home: Home, environ: Mapping[str, str]) -> tuple[dict[str, tuple[Any, str]], list[str]]:
     try:
-        from_file = dotenv_values(home.dotenv, interpolate=False) if home.dotenv.is_file() else {}
+        from_file = _read_dotenv(home.dotenv) if home.dotenv.is_file() else {}
     except (OSError, UnicodeDecodeError) as error:
         return {}, [f"{home.dotenv}: cannot be read: {error}"]
     known = set(flatten(Config().model_dump(mode="json")))
