@@ -58,7 +58,7 @@ class EngineLink:
 
     async def app(self, app_id: str) -> Document:
         """One AppRecord."""
-        return await self._object("GET", f"/api/v1/apps/{wire.quote(app_id)}")
+        return await self._object("GET", wire.app_path(app_id))
 
     async def command(
         self, app_id: str, verb: str, wait: float | None = None, correlation_id: str | None = None
@@ -66,18 +66,18 @@ class EngineLink:
         """Ask for ``verb``; with ``wait`` the record is the settled one, or the one after so many seconds."""
         return await self._object(
             "POST",
-            wire.target(f"/api/v1/apps/{wire.quote(app_id)}/{verb}", {"wait": wait}),
+            wire.target(f"{wire.app_path(app_id)}/{verb}", {"wait": wait}),
             headers={"X-Correlation-ID": correlation_id} if correlation_id else None,
             timeout=self.timeout + (wait or 0),
         )
 
     async def logs(self, app_id: str) -> list[Document]:
         """Every LogFile of an app, or of ``homehelper`` or ``system``."""
-        return await self._list("GET", f"/api/v1/apps/{wire.quote(app_id)}/logs")
+        return await self._list("GET", f"{wire.app_path(app_id)}/logs")
 
     async def log_page(self, app_id: str, name: str, **query: Any) -> Document:
         """A LogPage; ``query`` is LogQuery's fields: page, page_size, search, regex, since, until, after."""
-        path = f"/api/v1/apps/{wire.quote(app_id)}/logs/{wire.quote(name)}"
+        path = f"{wire.app_path(app_id)}/logs/{wire.quote(name)}"
         return await self._object("GET", wire.target(path, query), timeout=60)
 
     async def metrics(self) -> Document:

@@ -44,24 +44,24 @@ class EngineClient:
 
     def app(self, app_id: str) -> Document:
         """One AppRecord."""
-        return self._object("GET", f"/api/v1/apps/{wire.quote(app_id)}")
+        return self._object("GET", wire.app_path(app_id))
 
     def command(self, app_id: str, verb: str, wait: float | None = None, correlation_id: str | None = None) -> Document:
         """Ask for ``verb``; with ``wait`` the record is the settled one, or the one after so many seconds."""
         return self._object(
             "POST",
-            wire.target(f"/api/v1/apps/{wire.quote(app_id)}/{verb}", {"wait": wait}),
+            wire.target(f"{wire.app_path(app_id)}/{verb}", {"wait": wait}),
             headers={"X-Correlation-ID": correlation_id} if correlation_id else None,
             timeout=self.timeout + (wait or 0),
         )
 
     def logs(self, app_id: str) -> list[Document]:
         """Every LogFile of an app, or of ``homehelper`` or ``system``."""
-        return self._list("GET", f"/api/v1/apps/{wire.quote(app_id)}/logs")
+        return self._list("GET", f"{wire.app_path(app_id)}/logs")
 
     def log_page(self, app_id: str, name: str, **query: Any) -> Document:
         """A LogPage; ``query`` is LogQuery's fields."""
-        path = f"/api/v1/apps/{wire.quote(app_id)}/logs/{wire.quote(name)}"
+        path = f"{wire.app_path(app_id)}/logs/{wire.quote(name)}"
         return self._object("GET", wire.target(path, query), timeout=60)
 
     def metrics(self) -> Document:

@@ -53,6 +53,13 @@ def quote(text: str) -> str:
     return "".join(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in data)
 
 
+def app_path(app_id: str) -> str:
+    """The path of one app; UnknownAppError for what can be no folder's name, which no path of the API could carry."""
+    if app_id in ("", ".", "..") or "/" in app_id:
+        raise UnknownAppError(f"there is no app {sanitise(app_id, 80)!r}: an app's id is its folder's name alone")
+    return f"/api/v1/apps/{quote(app_id)}"
+
+
 def target(path: str, query: Mapping[str, Any] | None = None) -> str:
     """``path`` with those of ``query`` that are not None; True is ``1``."""
     pairs = []
