@@ -49,6 +49,9 @@ def metrics_schema() -> dict[str, Any]:
     from hhtui.model.metrics import SystemMetrics
 
     schema = SystemMetrics.model_json_schema(mode="serialization")
+    # Every key is always there; what is not known is null.
+    for part in (schema, *schema["$defs"].values()):
+        part["required"] = list(part["properties"])
     return _titled(schema, "HomeHelper metrics", "What the machine and its apps use.")
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.api.conftest import Served
+from tests.engine.homes import until
 
 
 async def test_the_exposition_is_parsed_and_tells_each_apps_state(served: Served) -> None:
@@ -33,3 +38,34 @@ async def test_a_name_full_of_quotes_and_newlines_is_escaped(served: Served) -> 
     families = {family.name: family for family in text_string_to_metric_families(answer.body.decode())}
     names = [sample.labels["name"] for sample in families["hhtui_app_info"].samples if sample.labels["app_id"] == "web"]
     assert names[0].startswith('a"b\\c\nd')
+
+
+async def test_it_counts_what_the_engine_does(served: Served) -> None:
+    await served.link.command("web", "start", wait=20)
+    served.engine.bus.inject("homehelper:events:other", b"{}")
+    served.engine.housekeeping.loop_lag_ms = 2.5
+    await until(lambda: served.engine.capture.stats.bytes.get("web"))
+    text = (await served.ask("GET /metrics")).body.decode()
+    values = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert values["hhtui_events_total", "app_started"] == 1
+    assert values["hhtui_events_total", "app_discovered"] == 3
+    assert values["hhtui_foreign_messages_total",] == 1
+    assert values["hhtui_app_log_bytes_total", "web"] == len("hello web\nto stderr\n")
+    assert values["hhtui_engine_loop_lag_seconds",] == 0.0025
+    assert ("hhtui_redis_events_waiting",) in values
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (Debian's prometheus) is not installed")
+async def test_promtool_finds_nothing_to_complain_of(served: Served) -> None:
+    await served.link.patch_config({"alerts": {"memory_percent": 0.001}})
+    served.engine.sampler._timed_pass()
+    await served.link.command("web", "start", wait=20)
+    served.engine.housekeeping.loop_lag_ms = 2.5
+    assert served.engine.alerts.active()
+    text = (await served.ask("GET /metrics")).body
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

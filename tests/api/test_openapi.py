@@ -1,0 +1,182 @@
+"""The API's own description is true: schemathesis asks a live engine whatever it allows, and checks every answer."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from hhtui.engine.api.openapi import UndescribedRouteError, openapi_document
+from hhtui.engine.api.operations import OPERATIONS
+from tests.engine.engine_process import EngineProcess, end_home
+from tests.engine.homes import free_ports, make_app, make_home
+
+CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)
+# No answer of the API takes longer, whatever is asked; a stop waits for its app.
+STALL_SECONDS = 8.0
+# Would end the engine, or never end.
+LEFT_OUT = {"/api/v1/engine/stop", "/api/v1/engine/reload", "/api/v1/events"}
+# Sections whose values are folders, programs to run and addresses to call, on the machine that tests.
+NOT_FOR_CHANCE = ("process_manager", "alerts", "backup")
+
+
+class Forwarder:
+    """Connections to a port of this machine, forwarded to a Unix socket: schemathesis speaks TCP alone."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = str(target)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            engine = socket.socket(socket.AF_UNIX)
+            engine.connect(self._target)
+            for source, sink in ((client, engine), (engine, client)):
+                threading.Thread(target=self._copy, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def _copy(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
+    port = free_ports(1)
+    root = make_home(tmp_path_factory.mktemp("openapi") / "home", system={"main_port": port})
+    (root / "export.port").write_text(str(port))
+    make_app(root, "web", "echo hello; exec sleep 1000", autostart=True)
+    make_app(root, "crasher", "exit 1")
+    (root / "apps" / "broken").mkdir()
+    (root / "apps" / "broken" / "homehelper.json").write_text('{"name": 1}')
+    process = EngineProcess(root)
+    try:
+        process.start()
+        process.wait_status("web", "running")
+        yield process
+    finally:
+        end_home(process)
+
+
+@pytest.fixture(scope="module")
+def url(engine: EngineProcess) -> Iterator[str]:
+    forwarder = Forwarder(engine.home.engine_socket)
+    yield forwarder.url
+    forwarder.close()
+
+
+@pytest.fixture(scope="module")
+def description(url: str) -> Any:
+    return schemathesis.openapi.from_url(f"{url}/api/v1/openapi.json")
+
+
+def tame(case: Any, app_id: str | None) -> None:
+    """Keep what chance has made from the machine's files, and half of the time let it be about an app that exists."""
+    if app_id is not None and "app_id" in (case.path_parameters or {}):
+        case.path_parameters["app_id"] = app_id
+    if isinstance(case.query, dict) and "wait" in case.query:
+        case.query["wait"] = "0.2"
+    if isinstance(case.body, dict):
+        for section in NOT_FOR_CHANCE:
+            case.body.pop(section, None)
+        if "file" in case.body:
+            case.body["file"] = "/nonexistent/backup.tar.gz"
+
+
+def test_whatever_the_description_allows_is_answered_as_it_says(engine: EngineProcess, description: Any) -> None:
+    asked: dict[str, int] = {}
+    slowest = (0.0, "")
+    deadline = time.monotonic() + 22
+    for result in description.get_all_operations():
+        operation = result.ok()
+        if operation.path in LEFT_OUT:
+            continue
+
+        @settings(
+            max_examples=12,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=operation.as_strategy(), app_id=st.sampled_from(["web", "crasher", "broken", None]))
+        def ask(case: Any, app_id: str | None) -> None:
+            nonlocal slowest
+            if time.monotonic() > deadline:
+                return
+            tame(case, app_id)
+            began = time.monotonic()
+            case.call_and_validate(checks=CHECKS, timeout=STALL_SECONDS)
+            name = f"{case.method} {case.operation.path}"
+            slowest = max(slowest, (time.monotonic() - began, name))
+            asked[name] = asked.get(name, 0) + 1
+
+        ask()
+    described = {f"{method} {path}" for method, path in OPERATIONS if path not in LEFT_OUT}
+    print(f"{sum(asked.values())} requests, the slowest {slowest[0]:.2f} s ({slowest[1]})", asked)
+    assert described - asked.keys() == set(), "each operation was asked at least once"
+    assert engine.process is not None and engine.process.poll() is None
+    assert engine.client.health()["pid"] == engine.process.pid
+
+
+def test_every_document_on_the_way_is_valid_openapi(engine: EngineProcess, description: Any) -> None:
+    assert description.raw_schema["openapi"] == "3.1.0"
+    description.validate()
+    # The read-only export describes itself, too: without what it cannot do.
+    port = (engine.root / "export.port").read_text()
+    export = schemathesis.openapi.from_url(f"http://127.0.0.1:{port}/api/v1/openapi.json")
+    methods = {method for path in export.raw_schema["paths"].values() for method in path}
+    assert methods == {"get"}
+
+
+@pytest.mark.parametrize("name", ["metrics", "event"])
+def test_what_the_engine_says_fits_the_published_schema(engine: EngineProcess, name: str) -> None:
+    from hhtui.model.json_schema import SCHEMAS
+
+    validator = jsonschema_rs.validator_for(SCHEMAS[name]())
+    if name == "metrics":
+        documents = [engine.client.metrics()]
+    else:
+        messages = engine.client.events(follow=False)
+        documents = [message["event"] for message in messages if message.get("event")]
+    assert documents
+    for document in documents:
+        validator.validate(document)
+
+
+def test_a_route_that_nobody_described_is_an_error() -> None:
+    from starlette.routing import Route
+
+    async def nothing(_: Any) -> None: ...
+
+    with pytest.raises(UndescribedRouteError, match="GET /api/v1/new"):
+        openapi_document([Route("/api/v1/new", nothing, methods=["GET"])], read_only=False)
