@@ -22,6 +22,7 @@ from hhtui.engine.api.server import ApiServer
 from hhtui.engine.apps.discovery import Discovery
 from hhtui.engine.apps.installer import Installer
 from hhtui.engine.apps.ports import PortAllocator
+from hhtui.engine.backup.service import BackupService
 from hhtui.engine.bus.bus import EventBus
 from hhtui.engine.bus.redis_service import RedisService
 from hhtui.engine.config_watch import ConfigKeeper
@@ -92,11 +93,14 @@ class Engine:
         self._bus: EventBus | None = None
         self.stopped = asyncio.Event()
         self.keep_apps = False
+        # Whether whoever runs this engine starts it anew when it asks for that.
+        self.can_restart = False
+        self.backups = BackupService(self)
         self.reload_wanted = False
         self._reloads = handover.reloads if handover else 0
         self.notifier = Notifier()
-
         self._pipes = PipeStore(self.notifier, handover.pipes if handover else listen_fds())
+
     # Begin and end.
 
     async def __aenter__(self) -> Self:
@@ -114,8 +118,10 @@ class Engine:
         self.lock = EngineLock(self.home)
         self.lock.acquire(self._handover.lock if self._handover else None)
         try:
+            await self.backups.recover()
             await self._start_rooms()
-        except BaseException:
+        except BaseException as error:
+            self.backups.start_failed(str(error))
             self.lock.release()
             raise
 
@@ -157,6 +163,7 @@ class Engine:
         self.settings.start()
         self.idle_clock.start()
         self.housekeeping.start()
+        self.backups.start()
         self.registry.changed()
         self.bus.publish(
             EventType.ENGINE_STARTED,
@@ -250,13 +257,18 @@ class Engine:
         """Stop the apps, dependents first, unless they are to run on; then everything else; at last let the home go."""
         correlation = new_correlation_id()
         leave = keep_apps or self.config.process_manager.on_engine_stop == "leave"
+        leave = leave and not self.backups.restarting
         words = "its apps run on" if leave else "stopping its apps"
-        self.notifier.stopping(f"{self._status_line()}; {words}")
+        if self.backups.restarting:
+            self.notifier.reloading()
+        else:
+            self.notifier.stopping(f"{self._status_line()}; {words}")
         log.info("engine stops; %s", words)
         self._publish(EventType.ENGINE_STOPPING, "service_manager", {"keep_apps": leave}, correlation)
         self.settings.stop()
         self.idle_clock.stop()
         self.housekeeping.stop()
+        await self.backups.stop()
         await self.discovery.stop()
         if not leave:
             await self.fleet.stop_all(correlation)
@@ -282,6 +294,7 @@ class Engine:
         self.settings.stop()
         self.idle_clock.stop()
         self.housekeeping.stop()
+        await self.backups.stop()
         await self.discovery.stop()
         self.fleet.release_all()
         await self.registry.flush()

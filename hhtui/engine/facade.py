@@ -14,6 +14,7 @@ from hhtui.model.redis_status import RedisStatus
 from hhtui.paths import Home
 
 if TYPE_CHECKING:
+    from hhtui.engine.backup.service import BackupService
     from hhtui.engine.bus.bus import EventBus
     from hhtui.engine.hardware.history import MetricsHistory
     from hhtui.engine.logs.capture import LogCapture
@@ -37,6 +38,10 @@ class EngineFacade(Protocol):
     @property
     def bus(self) -> EventBus:
         """Where every event passes."""
+
+    @property
+    def backups(self) -> BackupService:
+        """Backups and restores."""
 
     @property
     def config(self) -> Config:

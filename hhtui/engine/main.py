@@ -39,6 +39,7 @@ async def _serve(root: Path, console: bool) -> int:
     share_one_arena()
     loop = asyncio.get_running_loop()
     engine = Engine(root, console=console, handover=Handover.received())
+    engine.can_restart = True
     interrupted = asyncio.Event()
 
     def end() -> None:
@@ -53,7 +54,12 @@ async def _serve(root: Path, console: bool) -> int:
         loop.add_signal_handler(number, end)
     loop.add_signal_handler(_RELOADING, reload)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_ENDING, _RELOADING})
-    await engine.start()
+    try:
+        await engine.start()
+    except Exception:
+        if not engine.backups.restarting:
+            raise
+        _replace_image(root, console)
     settle()
     loop.call_later(_SETTLED, settle)
     while True:
@@ -70,6 +76,8 @@ async def _serve(root: Path, console: bool) -> int:
             os.kill(os.getpid(), signal.SIGTERM)
         _replace_image(root, console)
     await engine.stop(keep_apps=engine.keep_apps)
+    if engine.backups.restarting and not interrupted.is_set():
+        _replace_image(root, console)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
@@ -94,6 +95,26 @@ class SystemConfig(_Section):
     host: str = "127.0.0.1"
 
 
+class BackupConfig(_Section):
+    """Backups by themselves; ``schedule`` is a daily local time ``HH:MM``, null for none.
+
+    ``keep`` is how many stay in backups/, ``include_data`` adds the apps' folders and data, ``prove_every_days`` is
+    how often the newest one is test-restored into a scratch folder (0: never).
+    """
+
+    schedule: str | None = None
+    keep: int = Field(7, ge=1, le=10_000)
+    include_data: bool = False
+    prove_every_days: int = Field(7, ge=0, le=3650)
+
+    @field_validator("schedule")
+    @classmethod
+    def _time_of_day(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"([01]?[0-9]|2[0-3]):[0-5][0-9]", value):
+            raise ValueError('must be a time of day such as "03:30", or null')
+        return value
+
+
 class AlertsConfig(_Section):
     """When an alert is raised (0 or false turns a rule off), and who is told beside the event and the screens.
 
@@ -136,6 +157,7 @@ class Config(_Section):
     process_manager: ProcessConfig = Field(default_factory=ProcessConfig)
     system: SystemConfig = Field(default_factory=SystemConfig)
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)
+    backup: BackupConfig = Field(default_factory=BackupConfig)
     health_check_interval_seconds: float = Field(60, ge=1)
     metrics_interval_seconds: float = Field(60, ge=1)
 

@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from hhtui.engine.api import requests
 from hhtui.engine.api.answers import JSONDocument, answer_known_error
+from hhtui.engine.api.backups import backup_routes
 from hhtui.engine.api.export import exported_record
 from hhtui.engine.api.guard import Guard
 from hhtui.engine.api.stream import EventStream, OpenStreams
@@ -73,6 +74,7 @@ class _Api:
             *((f"/api/v1/apps/{{app_id}}/{verb.value}", self._commander(verb)) for verb in Verb),
         ]
         routes += [Route(path, handler, methods=["POST"]) for path, handler in writing]
+        routes += backup_routes(self._facade)
         # One route for both methods, so that the answer to a wrong one names both.
         return [*routes, Route("/api/v1/config", self._config, methods=["GET", "PATCH"])]
 

@@ -44,7 +44,7 @@ _PRIMARY = {
     EventType.METRICS: (CHANNEL_METRICS,),
     EventType.LOG: (CHANNEL_LOGS,),
 }
-_LIVE_ONLY = frozenset({EventType.METRICS, EventType.LOG})
+_LIVE_ONLY = frozenset({EventType.METRICS, EventType.LOG, EventType.BACKUP_PROGRESS})
 # Foreign messages kept for replay, beside the engine's own: at most so many, and so many bytes of memory.
 _FOREIGN_CAPACITY = 500
 _FOREIGN_WEIGHT = 2 * 1024 * 1024

@@ -1,0 +1,25 @@
+"""The process that makes, checks, proves and restores archives; see hhtui/engine/tasks.py."""
+
+from __future__ import annotations
+
+import sys
+
+from hhtui.engine.backup.making import back_up
+from hhtui.engine.backup.offline import check, restore, stage_for_engine
+from hhtui.engine.backup.proving import prove
+from hhtui.engine.backup.status import status_of_home
+from hhtui.engine.tasks import run_task
+
+if __name__ == "__main__":
+    sys.exit(
+        run_task(
+            {
+                "backup": back_up,
+                "prove": prove,
+                "check": check,
+                "stage": stage_for_engine,
+                "restore": restore,
+                "status": status_of_home,
+            }
+        )
+    )

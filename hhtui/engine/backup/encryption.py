@@ -1,0 +1,100 @@
+"""Archives encrypted by age or GnuPG, whichever the key is for; nothing of our own making."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from hhtui.errors import HomeHelperError, InvalidInputError
+from hhtui.text import sanitise
+
+ENDINGS = (".age", ".gpg")
+_AGE_KEYS = ("age1", "ssh-")
+
+
+class EncryptionError(HomeHelperError):
+    """The archive could not be encrypted or decrypted; says why in one line."""
+
+    slug = "encryption"
+
+
+def ending_for(passphrase: str | None, recipient: str | None) -> str:
+    """``.age``, ``.gpg`` or "": what the archive's name ends in; InvalidInputError if the program is not there."""
+    if recipient is not None and recipient.startswith("-"):
+        raise InvalidInputError("the recipient is an age key (age1…, ssh-…) or names a key of GnuPG's")
+    if recipient is not None and recipient.startswith(_AGE_KEYS):
+        _program("age")
+        return ".age"
+    if recipient is not None or passphrase is not None:
+        _program("gpg")
+        return ".gpg"
+    return ""
+
+
+def is_encrypted(path: Path) -> bool:
+    """Whether the name says so."""
+    return path.suffix in ENDINGS
+
+
+def encrypt(plain: Path, target: Path, passphrase: str | None, recipient: str | None) -> None:
+    """``plain`` encrypted into ``target``, which is replaced."""
+    target.unlink(missing_ok=True)
+    if ending_for(passphrase, recipient) == ".age":
+        assert recipient is not None
+        _run([_program("age"), "--encrypt", "--recipient", recipient, "--output", str(target), str(plain)], None)
+    else:
+        words = [_program("gpg"), "--batch", "--yes", "--quiet", "--no-tty", "--output", str(target)]
+        # What is packed already would only be packed in vain.
+        words += ["--compress-algo", "none"]
+        if recipient is not None:
+            words += ["--trust-model", "always", "--recipient", recipient, "--encrypt", str(plain)]
+        else:
+            words += ["--pinentry-mode", "loopback", "--passphrase-fd", "0", "--cipher-algo", "AES256"]
+            words += ["--symmetric", str(plain)]
+        _run(words, passphrase)
+    target.chmod(0o600)
+
+
+def decrypt(path: Path, target: Path, passphrase: str | None, identity: str | None) -> None:
+    """The archive inside ``path`` written to ``target``; EncryptionError if the key does not fit."""
+    if path.suffix == ".age":
+        if identity is None:
+            raise InvalidInputError(f"{path}: is encrypted with age: name the key file with --identity")
+        _run([_program("age"), "--decrypt", "--identity", identity, "--output", str(target), str(path)], None)
+    else:
+        words = [_program("gpg"), "--batch", "--yes", "--quiet", "--no-tty", "--output", str(target)]
+        if passphrase is not None:
+            words += ["--pinentry-mode", "loopback", "--passphrase-fd", "0"]
+        _run([*words, "--decrypt", str(path)], passphrase)
+    target.chmod(0o600)
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        package = {"gpg": "gnupg"}.get(name, name)
+        raise InvalidInputError(f"{name} is not installed: sudo apt install {package}")
+    return found
+
+
+def _run(words: list[str], passphrase: str | None) -> None:
+    mask = os.umask(0o077)
+    try:
+        done = subprocess.run(
+            words,
+            input=(passphrase or "").encode() + b"\n" if passphrase is not None else b"",
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    except OSError as error:
+        raise EncryptionError(f"{Path(words[0]).name} cannot be started: {error.strerror}") from None
+    finally:
+        os.umask(mask)
+    if done.returncode:
+        lines = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+        reason = sanitise(lines[-1].removeprefix("gpg: "), 200) if lines else f"exit code {done.returncode}"
+        hint = " (the passphrase is wrong, or the key is not here)" if "decrypt" in words[-2] + words[1] else ""
+        raise EncryptionError(f"{Path(words[0]).name}: {reason}{hint}")

@@ -1,0 +1,48 @@
+"""The process that diagnoses; see hhtui/engine/tasks.py."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from hhtui.engine.backup.opening import open_home
+from hhtui.engine.doctor.apps import check_apps
+from hhtui.engine.doctor.findings import Finding, error
+from hhtui.engine.doctor.house import check_house
+from hhtui.engine.doctor.machine import check_machine
+from hhtui.engine.doctor.report import write_report
+from hhtui.engine.doctor.service import check_redis, check_unit
+from hhtui.engine.tasks import Progress, run_task
+
+
+def diagnose(request: dict[str, Any], _progress: Progress) -> dict[str, Any]:
+    """``{findings}``, and ``{report, bytes}`` if a report was asked for. A check that fails itself is a finding."""
+    home, config, _ = open_home(request["root"])
+    engine, redis = request.get("engine"), request.get("redis")
+    found: list[Finding] = []
+    every: tuple[Callable[[], Iterator[Finding]], ...] = (
+        lambda: check_machine(home),
+        lambda: check_house(home, engine),
+        lambda: check_apps(home, config, engine),
+        lambda: check_redis(config, redis),
+        check_unit,
+    )
+    for checks in every:
+        try:
+            found.extend(checks())
+        except Exception as problem:
+            words = f"a check could not be made: {type(problem).__name__}: {problem}"
+            found.append(error("doctor", words, "run it as the home's owner; if it stays, report it"))
+    documents = [finding.as_document() for finding in found]
+    answer: dict[str, Any] = {"findings": documents}
+    if path := request.get("report"):
+        all_findings = [*documents, *(request.get("findings") or [])]
+        size = write_report(Path(path), home, config, all_findings, {"engine": engine, "redis": redis})
+        answer |= {"report": path, "bytes": size}
+    return answer
+
+
+if __name__ == "__main__":
+    sys.exit(run_task({"diagnose": diagnose}))
