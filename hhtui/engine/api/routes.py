@@ -64,6 +64,7 @@ class _Api:
             ("/api/v1/alerts", self._alerts),
             ("/api/v1/events", self._events),
             ("/api/v1/engine", self._engine),
+            ("/api/v1/openapi.json", self._openapi),
         ]
         routes = [Route(path, handler, methods=["GET"]) for path, handler in reading]
         if self._read_only:
@@ -157,6 +158,12 @@ class _Api:
 
     async def _engine(self, _request: Request) -> Response:
         return JSONDocument(self._facade.about())
+
+    async def _openapi(self, request: Request) -> Response:
+        # Loaded when somebody asks: descriptions are read once, if ever.
+        from hhtui.engine.api.openapi import openapi_document
+
+        return JSONDocument(openapi_document(request.app.routes, read_only=self._read_only))
 
     async def _config(self, request: Request) -> Response:
         if request.method == "PATCH":
