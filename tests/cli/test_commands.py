@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from pathlib import Path
 
 import pytest
 
 from hhtui import __version__
+from hhtui.cli.metrics_history import course
 from tests.cli.conftest import Hhtui, run_hhtui
 from tests.engine.engine_process import EngineProcess
 
@@ -162,6 +165,28 @@ def test_metrics_show_the_machine_and_the_apps(hhtui: Hhtui) -> None:
     assert "memory" in out
     assert "web" in out
     assert hhtui("metrics", "--json").json["hardware"]["memory"]["total_mb"] > 0
+
+
+def test_metrics_since_show_how_the_machine_went(running: EngineProcess, hhtui: Hhtui) -> None:
+    deadline = time.monotonic() + 10
+    while not hhtui("metrics", "--since", "1h", "--json").json:
+        assert time.monotonic() < deadline, "nothing was measured"
+        time.sleep(0.1)
+    out = hhtui("metrics", "--since", "1h").out
+    assert re.search(r"^memory +[\d.]+ % +[\d.]+ % +[\d.]+ %", out, re.MULTILINE)
+    assert hhtui("metrics", "--since", "30d", "--json").json[-1]["memory_percent"] > 0
+    assert hhtui("metrics", "--since", "yesterday").code == 2
+    # A clock that is a second off is no reason to show less.
+    assert len(hhtui("metrics", "--since", "2h", "--json").json) >= 1
+
+
+@pytest.mark.parametrize(
+    ("values", "bars"),
+    [([], ""), ([0, 50, 100], "▁▅█"), ([None, 100], " █"), ([200], "█"), ([100] * 40 + [0] * 40, "█" * 20 + "▁" * 20)],
+)
+def test_the_course_has_at_most_40_bars_and_gaps_where_nothing_is_known(values: list[float | None], bars: str) -> None:
+    assert course(values, 100, unicode=True) == bars
+    assert course(values, 100, unicode=False).isascii()
 
 
 def test_version_needs_no_home(tmp_path: Path) -> None:
