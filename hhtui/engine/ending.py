@@ -18,7 +18,7 @@ from hhtui.engine.process.tree import group_is_empty
 from hhtui.engine.restart import CrashHistory, Decision, Verdict, decide, policy_of_schedule
 from hhtui.model.app import ExitInfo, Status
 from hhtui.model.event import new_correlation_id, utc_now
-from hhtui.model.manifest import Manifest
+from hhtui.model.manifest import Manifest, RestartPolicy
 from hhtui.text import sanitise
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ class ProcessEnd:
             verdict = self._decide(manifest, words, uptime, failed=ending.failed)
         outlook = app.schedule.ended(ending)
         if outlook and verdict.decision is not Decision.RETRY:
-            verdict = replace(verdict, words=f"{words}; {outlook}")
+            said = words if self._policy(manifest).policy == "never" else verdict.words
+            verdict = replace(verdict, words=f"{said}; {outlook}")
         if ending.failed and (power := app.services.power_words()):
             verdict = replace(verdict, words=f"{verdict.words}; this came {power}")
         cookie = app.record.runtime_info.instance
@@ -244,11 +245,8 @@ class ProcessEnd:
             app.fire(Trigger.GONE_STOPPED)
 
     def _decide(self, manifest: Manifest, ending: str, uptime: float, *, failed: bool) -> Verdict:
-        policy = manifest.restart
-        if manifest.schedule is not None:
-            policy = policy_of_schedule(policy, named="restart" in manifest.model_fields_set)
         return decide(
-            policy,
+            self._policy(manifest),
             self.history,
             now=self._loop.time(),
             uptime=uptime,
@@ -256,6 +254,12 @@ class ProcessEnd:
             ending=ending,
             jitter=random.uniform(-1, 1),
         )
+
+    @staticmethod
+    def _policy(manifest: Manifest) -> RestartPolicy:
+        if manifest.schedule is None:
+            return manifest.restart
+        return policy_of_schedule(manifest.restart, named="restart" in manifest.model_fields_set)
 
     def _manifest(self) -> Manifest:
         # Policies apply as they are now; only while the manifest is invalid those that the process was started with.
