@@ -8,6 +8,9 @@ from enum import StrEnum
 from hhtui.model.manifest import RestartPolicy
 
 
+_TIMES = ("once", "twice", "three times", "four times", "five times", "six times", "seven times", "eight times")
+
+
 class Decision(StrEnum):
     """What follows an exit."""
 
@@ -74,7 +77,7 @@ def decide(
     history.in_a_row += 1
     count = len(history.times)
     if count >= max(policy.max_restarts, 1) or policy.max_restarts == 0:
-        times = "once" if count == 1 else f"{count} times"
+        times = _TIMES[count - 1] if count <= len(_TIMES) else f"{count} times"
         return Verdict(Decision.GIVE_UP, 0, f"{ending} {times} in {policy.window_seconds:g} s")
     delay = 0.0
     if history.in_a_row > 1:

@@ -124,7 +124,7 @@ async def test_a_crash_loop_ends_in_failed_with_the_reason_in_one_line(engine: E
     await command(engine, "lamp", "start", wait=None)
     await until(lambda: status(engine, "lamp") is Status.FAILED)
     info = engine.app("lamp").runtime_info
-    assert info.error == "exited 3 3 times in 60 s; last: ModuleNotFoundError: bulb"
+    assert info.error == "exited 3 three times in 60 s; last: ModuleNotFoundError: bulb"
     await command(engine, "lamp", "reset")
     assert status(engine, "lamp") is Status.STOPPED
     assert engine.app("lamp").runtime_info.error is None

@@ -26,7 +26,7 @@ def test_max_restarts_crashes_in_the_window_give_up_with_a_reason_in_words() -> 
     history = CrashHistory()
     verdicts = [crash(history, n) for n in range(5)]
     assert [v.decision for v in verdicts] == [Decision.RETRY] * 4 + [Decision.GIVE_UP]
-    assert verdicts[-1].words == "exited 1 5 times in 60 s"
+    assert verdicts[-1].words == "exited 1 five times in 60 s"
 
 
 def test_crashes_that_left_the_window_do_not_count() -> None:
