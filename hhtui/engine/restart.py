@@ -7,7 +7,6 @@ from enum import StrEnum
 
 from hhtui.model.manifest import RestartPolicy
 
-
 _TIMES = ("once", "twice", "three times", "four times", "five times", "six times", "seven times", "eight times")
 
 
