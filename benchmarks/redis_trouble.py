@@ -214,9 +214,10 @@ def wrong_password(engine: EngineProcess, server: Server, case: Case) -> None:
 
 def out_of_memory(engine: EngineProcess, server: Server, case: Case) -> None:
     client = server.client()
-    with contextlib.suppress(redis.ResponseError):
-        for number in range(100_000):
-            client.set(f"filler:{number}", "x" * 4096)
+    for size in (4096, 256, 1):
+        with contextlib.suppress(redis.ResponseError):
+            for number in range(100_000):
+                client.set(f"filler:{size}:{number}", "x" * size)
     for _ in range(ROUNDS):
         one_round(engine, case)
     case.notes["error"] = engine.client.redis()["error"]
