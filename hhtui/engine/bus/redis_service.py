@@ -70,6 +70,8 @@ class RedisService:
         self._task: asyncio.Task[None] | None = None
         self._upkeep: asyncio.Task[None] | None = None
         self._applied: dict[str, tuple[str, ...]] = {}
+        self._orders: list[Command] | None = None
+        self._administration: asyncio.Task[list[Any] | None] | None = None
 
     async def start(self) -> None:
         """Choose a server and begin to connect; goes on in the background if that takes longer than 3 s."""
@@ -165,7 +167,7 @@ class RedisService:
         if self._private.access.apps.pop(app_id, None) is not None:
             self._applied.pop(app_id, None)
             await self._private.save_access()
-            await self._administer([("ACL", "DELUSER", user_name(app_id))])
+            await self._administer(("ACL", "DELUSER", user_name(app_id)))
 
     async def _run(self) -> None:
         try:
@@ -278,31 +280,46 @@ class RedisService:
             user = apps[app_id] = AppUser(user.password if user else new_password(), redis_keys)
             await self._private.save_access()
         rules = tuple(app_rules(app_id, redis_keys, user.password))
-        if self._applied.get(app_id) != rules and await self._administer(
-            [("ACL", "SETUSER", user_name(app_id), *rules)]
-        ):
+        if self._applied.get(app_id) != rules and await self._administer(("ACL", "SETUSER", user_name(app_id), *rules)):
             self._applied[app_id] = rules
         return user
 
-    async def _administer(self, commands: Sequence[Command]) -> bool:
-        """Whether the private server did all of it. It reads its ACL file at its next start in any case."""
+    async def _administer(self, command: Command) -> bool:
+        """Whether the private server did it; callers at the same time share a connection and a round trip.
+
+        It reads its ACL file at its next start in any case.
+        """
         if not self._private_up:
             return False
+        if self._orders is None:
+            self._orders = []
+            self._administration = asyncio.get_running_loop().create_task(self._carry_out(self._orders))
+        mine, orders, carried_out = len(self._orders), self._orders, self._administration
+        orders.append(command)
+        assert carried_out is not None
+        answers = await asyncio.shield(carried_out)
+        return answers is not None and not isinstance(answers[mine], Refusal)
+
+    async def _carry_out(self, commands: list[Command]) -> list[Any] | None:
+        """The answers to what has come together in ``commands`` by the time that the server is reached."""
         try:
             link = await Link.open(self._private.address(), timeout=2)
         except LinkError as error:
             self._log.warning("The private Redis server's users are not up to date: %s", error.message)
-            return False
+            return None
+        finally:
+            self._orders = None  # what comes from now on is another batch
         try:
-            refusals = [answer for answer in await link.execute(commands) if isinstance(answer, Refusal)]
+            answers = await link.execute(commands)
         except LinkError as error:
             self._log.warning("The private Redis server's users are not up to date: %s", error.message)
-            return False
+            return None
         finally:
             await link.close()
-        for refusal in refusals:
-            self._log.error("The private Redis server refused an app's user: %s", refusal.message)
-        return not refusals
+        for answer in answers:
+            if isinstance(answer, Refusal):
+                self._log.error("The private Redis server refused an app's user: %s", answer.message)
+        return answers
 
     async def _keep_log_short(self) -> None:
         while True:
