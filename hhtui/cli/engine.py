@@ -16,6 +16,10 @@ from hhtui.text import human_duration
 
 _POLL_SECONDS = 0.05
 _RELOAD_SECONDS = 30.0
+# What the engine's problem begins with when it keeps its old program.
+_REFUSED = "reload refused"
+# A refusal that was there before means this one, too, after this time.
+_SAME_AGAIN_SECONDS = 5.0
 
 
 @click.group("engine", context_settings={"help_option_names": ["-h", "--help"]})
@@ -83,6 +87,7 @@ def reload(session: Session) -> None:
     """Have the engine take up a new version and its configuration; apps run on."""
     client = session.client()
     console = session.console
+    known = client.engine().get("problems") or []
     asked = time.monotonic()
     client.reload_engine()
     while True:
@@ -94,6 +99,11 @@ def reload(session: Session) -> None:
         waited = time.monotonic() - asked
         if info and float(info.get("uptime_seconds") or 0) < waited:
             break
+        problems = [
+            str(line) for line in info.get("problems") or [] if waited > _SAME_AGAIN_SECONDS or line not in known
+        ]
+        if refused := next((line for line in problems if line.startswith(_REFUSED)), None):
+            raise HomeHelperError(f"{refused}; the engine runs on as it was")
         if waited > _RELOAD_SECONDS:
             raise HomeHelperError(f"the engine has not come back within {_RELOAD_SECONDS:.0f} s; see its log")
     if console.json:

@@ -170,7 +170,7 @@ class Engine:
             "service_manager",
             {"version": __version__, "pid": os.getpid(), "apps": len(self.fleet.supervisors)},
         )
-        self.notifier.ready(self._status_line())
+        self.notifier.ready(self.status_line())
 
     def _build_rooms(self, remembered: LoadedRegistry) -> None:
         config = self.config
@@ -262,7 +262,7 @@ class Engine:
         if self.backups.restarting:
             self.notifier.reloading()
         else:
-            self.notifier.stopping(f"{self._status_line()}; {words}")
+            self.notifier.stopping(f"{self.status_line()}; {words}")
         log.info("engine stops; %s", words)
         self._publish(EventType.ENGINE_STOPPING, "service_manager", {"keep_apps": leave}, correlation)
         self.settings.stop()
@@ -426,7 +426,7 @@ class Engine:
     def _app_changed(self, app_id: str) -> None:
         self.registry.changed()
         if self.notifier.listens:
-            self.notifier.status(self._status_line())
+            self.notifier.status(self.status_line())
         self.redis.key_changed("homehelper:apps:registry")
         self.redis.key_changed(f"homehelper:health:{app_id}")
 
@@ -483,6 +483,7 @@ class Engine:
             for app_id, supervisor in self.fleet.supervisors.items()
         ]
 
-    def _status_line(self) -> str:
+    def status_line(self) -> str:
+        """What the service manager shows of the engine."""
         count = len(self.fleet.supervisors)
         return f"{count} app{'' if count == 1 else 's'}, {self.fleet.running} running"

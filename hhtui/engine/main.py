@@ -12,6 +12,7 @@ from pathlib import Path
 from hhtui.engine.engine import Engine
 from hhtui.engine.handover import Handover
 from hhtui.engine.memory import settle, share_one_arena
+from hhtui.engine.next_image import refuse_reload, signature, trouble_with_next_image
 from hhtui.errors import HomeHelperError
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
@@ -35,8 +36,11 @@ def run_engine(root: Path, *, console: bool = True) -> int:
 async def _serve(root: Path, console: bool) -> int:
     if sys.version_info < (3, 12):
         # The default watcher of 3.11 takes a thread for each child.
-        asyncio.get_event_loop_policy().set_child_watcher(asyncio.PidfdChildWatcher())
+        watcher = asyncio.PidfdChildWatcher()
+        watcher.attach_loop(asyncio.get_running_loop())
+        asyncio.get_event_loop_policy().set_child_watcher(watcher)
     share_one_arena()
+    installed = signature()
     loop = asyncio.get_running_loop()
     engine = Engine(root, console=console, handover=Handover.received())
     engine.can_restart = True
@@ -68,6 +72,10 @@ async def _serve(root: Path, console: bool) -> int:
             break
         engine.stopped.clear()
         engine.reload_wanted = False
+        engine.problems.mended("reload")
+        if (trouble := await trouble_with_next_image(installed)) is not None:
+            refuse_reload(engine, trouble)
+            continue
         await engine.hand_over()
         # A signal in the middle of the replacement must not end us: mask and pending signals survive execve, and the
         # next image takes them when it can.
