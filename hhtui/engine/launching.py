@@ -69,6 +69,8 @@ class Launching:
         """A living process was taken over; its manifest may have been changed since, its environment tells."""
         self._chosen = self._running = found
         self._declared = {}
+        info = self._app.record.runtime_info
+        info.launched_as = info.launched_as or _fingerprint(found)
         self.compare()
 
     def compare(self) -> None:
@@ -117,6 +119,8 @@ class Launching:
         if error is None:
             app.restart(reason)
         else:
+            # A crash restarts what runs, not what could not be installed.
+            self._chosen = self._running
             app.record.runtime_info.reason = f"not restarted: {error}"
             app.touch()
 

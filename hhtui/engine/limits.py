@@ -47,7 +47,8 @@ class AppLimits:
             self._kills = cgroup.kills_for_memory()
         else:
             refused = [name for name, value in (("memory", memory), ("cpu", cpu)) if value is not None]
-        app.notice(_NOTICE, _told(refused, delegated=cgroup is not None) if refused else None)
+        told = _told(refused, delegated=cgroup is not None) if refused else None
+        app.notice(_NOTICE, told, logged=False)
         if "memory" in refused:
             self._arm()
 

@@ -200,6 +200,7 @@ class Supervisor:
     def stop_for_engine(self, correlation_id: str) -> None:
         """The engine ends."""
         self.correlation = correlation_id
+        self.schedule.release()
         self.ending.after_stop = "rest"
         self.record.runtime_info.wanted = None
         self.fire(Trigger.STOP, "the engine stopped")
@@ -339,13 +340,14 @@ class Supervisor:
                 waiter.set_result(None)
         self.services.changed(self.app_id)
 
-    def notice(self, key: str, words: str | None) -> None:
+    def notice(self, key: str, words: str | None, *, logged: bool = True) -> None:
         """Show a line at the app for as long as it holds; None takes it away."""
         if words is None:
             self._notices.pop(key, None)
         elif self._notices.get(key) != words:
             self._notices[key] = sanitise(words, 500)
-            log.warning("%s: %s", self.app_id, self._notices[key])
+            if logged:
+                log.warning("%s: %s", self.app_id, self._notices[key])
         self._show_notices()
 
     def _show_notices(self) -> None:
