@@ -27,6 +27,8 @@ from hhtui.text import sanitise
 STREAM = "homehelper:stream:events"
 STREAM_LENGTH = 10_000
 _BATCH = 64
+# After a connection that lasted so long (seconds) the next attempt is soon: only what breaks at once is waited out.
+_LASTED = 2.0
 # Refusals that pass: the events wait instead.
 _NOT_NOW = frozenset({"BUSY", "LOADING", "MASTERDOWN", "NOAUTH", "TRYAGAIN"})
 
@@ -51,6 +53,7 @@ class Bridge:
         self._old_echoes: dict[bytes, int] = {}
         self._explicit_ids = True
         self._stream_reached = 0
+        self._greeted = False
         self._refusals: set[str] = set()
         self._born = _number(bus.last_id)
         self._remove_listener = bus.add_listener(self._heard)
@@ -81,7 +84,7 @@ class Bridge:
             if self.connected:
                 self.connected = False
                 self.latency_ms = None
-                if time.monotonic() - started > 10:
+                if time.monotonic() - started > _LASTED:
                     pause = self._timings.first_pause
             self.outbox.unsent()
             self._echoes.clear()
@@ -139,7 +142,8 @@ class Bridge:
         # The entries carry our ids as long as those ascend; else the server numbers them itself.
         self._explicit_ids = epoch <= self._bus.epoch
         self._stream_reached = number if epoch == self._bus.epoch else 0
-        if self._told is None and self._stream_reached:
+        first, self._greeted = not self._greeted, True
+        if first and self._stream_reached:
             # After a reload in place: what the bus remembers and the stream does not has still to be sent.
             own = [message for message in self._bus.recent(limit=self._born) if message.event is not None]
             self.outbox.add_before([m for m in own if self._stream_reached < _number(m.id) <= self._born])
