@@ -16,6 +16,11 @@ def main() -> int:
 
                 home, quiet = plain
                 return run_engine_only(find_home(home), quiet=quiet)
+        if "status" in sys.argv:
+            from hhtui.cli.quick_status import quick_status
+
+            if (code := quick_status(sys.argv[1:])) is not None:
+                return code
         from hhtui.cli.main import run
 
         return run(sys.argv[1:])

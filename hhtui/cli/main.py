@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import sys
 from importlib import import_module
 
 import click
 
 from hhtui.cli.console import Console
+from hhtui.cli.endings import INTERRUPTED, complained, ended, failed
 from hhtui.cli.session import Session, shared_options
-from hhtui.errors import HomeHelperError
 
-INTERRUPTED = 130
 # Set by the completion script that click generates for shells.
 COMPLETION = "_HHTUI_COMPLETE"
-# 128 + SIGPIPE: what a shell reports of a program whose reader has left.
-PIPE_CLOSED = 141
 
 # Where each command lives, in the order of the help.
 COMMANDS = {
@@ -133,38 +128,15 @@ def run(arguments: list[str]) -> int:
         session.console.flush()
         return 0
     except click.exceptions.Exit as end:
-        return _ended(session.console, end.exit_code)
+        return ended(session.console, end.exit_code)
     except click.UsageError as error:
         return _usage(session.console, error)
     except click.ClickException as error:
-        return _failed(session.console, error.format_message(), 1)
-    except HomeHelperError as error:
-        return _failed(session.console, error.message, error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+        return complained(session.console, error.format_message(), 1)
+    except click.Abort:
         return INTERRUPTED
-    except OSError as error:
-        return _stdout_failed(session.console, error)
-    except Exception as error:
-        if os.environ.get("HHTUI_DEBUG"):
-            raise
-        words = f"{type(error).__name__}: {error}"
-        return _failed(session.console, f"a bug in hhtui: {words}; HHTUI_DEBUG=1 shows where", 1)
-
-
-def _ended(console: Console, code: int) -> int:
-    try:
-        console.flush()
-    except OSError as error:
-        return _stdout_failed(console, error)
-    return code
-
-
-def _stdout_failed(console: Console, error: OSError) -> int:
-    _abandon_stdout()
-    if error.errno == errno.EPIPE:
-        return PIPE_CLOSED
-    where = f"{error.filename}: " if error.filename else "standard output: "
-    return _failed(console, f"{where}{error.strerror or error}", 1)
+    except (Exception, KeyboardInterrupt) as error:
+        return failed(session.console, error)
 
 
 def _usage(console: Console, error: click.UsageError) -> int:
@@ -178,25 +150,3 @@ def _usage(console: Console, error: click.UsageError) -> int:
         message = message[:1].lower() + message[1:]
     console.complain(f"{message}; see `{path} --help`")
     return 2
-
-
-def _failed(console: Console, message: str, code: int) -> int:
-    try:
-        console.flush()
-    except OSError:
-        _abandon_stdout()
-    console.complain(message)
-    return code
-
-
-def _abandon_stdout() -> None:
-    """Let the interpreter's last flush go nowhere: who read us has left."""
-    if sys.stdout is None:
-        return
-    try:
-        target = sys.stdout.fileno()
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, target)
-        os.close(nowhere)
-    except (OSError, ValueError):
-        pass
