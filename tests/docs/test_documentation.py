@@ -1,0 +1,128 @@
+"""The documentation is up to date: what is made from the code, what it links to, and the commands that it shows."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import click
+import jsonschema_rs
+import pytest
+
+from hhtui.cli.main import root
+from hhtui.model.config import Config
+from hhtui.model.json_schema import SCHEMAS
+from hhtui.model.manifest import parse_manifest
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    found = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def test_the_pages_made_from_the_code_are_up_to_date(generator: ModuleType) -> None:
+    outdated = [path.name for path, text in generator.pages().items() if path.read_text("utf-8") != text]
+    assert outdated == [], "`make docs` renews them"
+
+
+@pytest.mark.skipif(shutil.which("man") is None, reason="no man on this machine")
+def test_the_manual_page_is_shown_without_a_warning() -> None:
+    page = str(DOCS / "man" / "hhtui.1")
+    done = subprocess.run(["man", "--warnings", "-l", page], capture_output=True, text=True, timeout=30, check=False)
+    assert done.stderr == ""
+    assert "hhtui service install" in done.stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text("utf-8")
+    targets = [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
+    missing = [target for target in targets if not (page.parent / target.partition("#")[0]).exists()]
+    assert missing == []
+
+
+def commands_of(page: Path) -> list[str]:
+    """The lines of shell blocks that run hhtui."""
+    blocks = re.findall(r"```(?:sh|console)\n(.*?)```", page.read_text("utf-8"), re.S)
+    lines = [line.removeprefix("$ ").partition("  #")[0] for block in blocks for line in block.splitlines()]
+    return [line for line in lines if re.match(r"(sudo (-u \w+ )?)?(hhtui|\"\$\(command -v hhtui\)\")( |$)", line)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_shown_is_one_that_there_is(page: Path) -> None:
+    for line in commands_of(page):
+        words = shlex.split(re.split(r"[|>&]|&&", line)[0], comments=True)
+        words = words[next(index for index, word in enumerate(words) if "hhtui" in word) + 1 :]
+        command: click.Command = root
+        context = click.Context(root, info_name="hhtui")
+        options: set[str] = set()
+        while True:
+            options |= {name for parameter in command.params for name in [*parameter.opts, *parameter.secondary_opts]}
+            if not isinstance(command, click.Group) or not words:
+                break
+            rest = [word for word in words if not word.startswith("-")]
+            child = next(
+                (command.get_command(context, word) for word in rest if word in command.list_commands(context)), None
+            )
+            if child is None:
+                assert not rest or command is root, f"{line}: no such command"
+                break
+            words = words[words.index(child.name or "") + 1 :] if child.name in words else words
+            command = child
+        used = {word.partition("=")[0] for word in shlex.split(line, comments=True) if word.startswith("--")}
+        assert used <= options | {"--help"}, f"{line}: no such option"
+
+
+def test_the_shown_manifests_are_valid_and_so_are_the_examples() -> None:
+    validator = jsonschema_rs.validator_for(SCHEMAS["manifest"]())
+    shown = re.findall(r"```json\n(\{.*?\n\})\n```", (DOCS / "writing-an-app.md").read_text("utf-8"), re.S)
+    assert len(shown) >= 3
+    documents = [json.loads(text) for text in shown]
+    documents += [json.loads(path.read_text()) for path in (ROOT / "examples" / "apps").glob("*/homehelper.json")]
+    for document in documents:
+        _, warnings = parse_manifest({key: value for key, value in document.items() if key != "$schema"})
+        assert warnings == []
+        validator.validate(document)
+
+
+def test_the_published_specifications_manifest_fits_the_schema() -> None:
+    published = {
+        "name": "Weather",
+        "type": "service",
+        "main_file": "main.py",
+        "config": {"has_UI": True, "auto_start": True, "restart_policy": "on-failure"},
+        "install": {"requirements": "requirements.txt", "setup_commands": ["make"]},
+        "requires": [{"app": "store"}],
+        "stop": {"signal": 2},
+        "restart": "never",
+        "events": {"publishes": ["weather_changed"]},
+    }
+    parse_manifest(published)
+    jsonschema_rs.validator_for(SCHEMAS["manifest"]()).validate(published)
+
+
+@pytest.mark.parametrize("broken", [{"name": "x"}, {"name": "x", "type": "cron"}, {"name": 1, "type": "service"}])
+def test_the_manifests_schema_refuses_what_the_program_refuses(broken: dict[str, object]) -> None:
+    assert not jsonschema_rs.validator_for(SCHEMAS["manifest"]()).is_valid(broken)
+
+
+def test_the_configurations_schema_takes_the_shipped_file_and_refuses_a_wrong_one() -> None:
+    validator = jsonschema_rs.validator_for(SCHEMAS["config"]())
+    shipped = json.loads((ROOT / "config" / "config.json").read_text())
+    validator.validate({"$schema": "config.schema.json", **shipped})
+    assert Config.model_validate(shipped)
+    assert not validator.is_valid({**shipped, "redis": {"port": 70000}})
