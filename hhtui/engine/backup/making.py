@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ def back_up(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     ending = encryption.ending_for(passphrase, order.recipient)
     with only_one(home):
         for left in half_written(home.backups_dir):
-            left.unlink(missing_ok=True)
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
         final = _final_name(home, order.file, ending)
         part = final.with_name(f".homehelper-{final.name}.{os.getpid()}.part")
         try:

@@ -125,7 +125,7 @@ def check_archive(path: Path, target: Path, progress: Progress, *, keep_free: in
                         folders.add(name)
                     else:
                         seen[name] = (member.size, _hash(tar, member))
-            _drain(packed)
+            _drain(tar)
         if header is None:
             raise ArchiveError(f"it is empty: it has no {HEADER_NAME}")
         if manifest is None:
@@ -221,10 +221,11 @@ def _chunks(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
         yield chunk
 
 
-def _drain(packed: gzip.GzipFile) -> None:
+def _drain(tar: tarfile.TarFile) -> None:
     """To the end, so that gzip's own checksum is looked at; tar fills up with zeros, and only so far."""
     filled = 0
-    while chunk := packed.read(_CHUNK):
+    # Through the stream of tarfile's, which may have read ahead.
+    while tar.fileobj is not None and (chunk := tar.fileobj.read(_CHUNK)):
         filled += len(chunk)
         if filled > 4 * _CHUNK or chunk.strip(b"\0"):
             raise ArchiveError("something follows its end")

@@ -222,23 +222,28 @@ def _app_targets(future: Home, config: Config, manifest: Manifest) -> dict[str, 
 
 
 def _area_for(parent: Path, area: Path, areas: list[str], *, dry: bool) -> Path:
-    """A folder on the file system of ``parent`` from which a rename into it works: tried, not guessed."""
+    """A folder on the mount of ``parent``, so that a rename from it into that is possible."""
     if dry:
         return area
     parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-    for candidate in (area, parent / AREA):
-        candidate.mkdir(mode=0o700, exist_ok=True)
-        probe, landed = candidate / ".probe", parent / ".hhtui-probe"
-        try:
-            probe.touch()
-            os.rename(probe, landed)
-            landed.unlink()
-        except OSError:
-            continue
-        if str(candidate) not in areas:
-            areas.append(str(candidate))
-        return candidate
-    raise HomeHelperError(f"{parent}: cannot be written by this user")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise HomeHelperError(f"{parent}: cannot be written by this user")
+    if _mount_of(parent) != _mount_of(area):
+        area = parent / AREA
+        area.mkdir(mode=0o700, exist_ok=True)
+        if str(area) not in areas:
+            areas.append(str(area))
+    return area
+
+
+def _mount_of(folder: Path) -> str:
+    """The mount's number (proc_pid_fdinfo(5)): of one device there may be many, and rename(2) does not cross them."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        lines = Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines()
+    finally:
+        os.close(descriptor)
+    return next((line for line in lines if line.startswith("mnt_id:")), "")
 
 
 def _expected(future: Home, config: Config, manifest: Manifest) -> list[Expected]:

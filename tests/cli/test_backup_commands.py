@@ -1,0 +1,156 @@
+"""backup, restore, clean, export and import on the command line, with no engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hhtui.engine.backup.journal import AREA
+from tests.backup.archives import archive_of, make_full_home, state_of
+from tests.cli.conftest import run_hhtui
+from tests.engine.homes import make_app
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return make_full_home(tmp_path / "home")
+
+
+def test_a_backup_is_made_listed_proven_and_restored_without_an_engine(root: Path) -> None:
+    made = run_hhtui(root, "backup", "--data", "--json")
+    assert made.code == 0, made.err
+    assert made.json["apps"] == ["door", "lamp"]
+    listed = run_hhtui(root, "backup", "--list", "--json").json
+    assert [entry["path"] for entry in listed["backups"]] == [made.json["path"]]
+    assert run_hhtui(root, "backup", "--prove", "--json").json["ok"] is True
+    assert "ago (homehelper-" in run_hhtui(root, "backup", "--list").out
+    before = state_of(root)
+    (root / "data" / "lamp" / "uploads" / "newer").write_text("x")
+    (root / "config" / "config.json").write_text("{}")
+    plan = run_hhtui(root, "restore", made.json["path"], "--dry-run", "--json").json
+    changes = {change["name"]: change for change in plan["changes"]}
+    assert (changes["data/lamp"]["removed"], changes["config"]["changed"]) == (1, 1)
+    assert any(line.startswith("system.main_port") for line in plan["config"])
+    done = run_hhtui(root, "restore", made.json["path"], "--yes")
+    assert done.code == 0, done.err
+    after = state_of(root)
+    assert {**after, "registry/apps.json": None} == {**before, "registry/apps.json": None}
+
+
+def test_a_restore_in_a_script_needs_a_yes(root: Path) -> None:
+    archive = archive_of(root)
+    told = run_hhtui(root, "restore", str(archive))
+    assert (told.code, "--yes" in told.err) == (2, True)
+
+
+def test_cleaning_shows_first_and_removes_what_it_showed(root: Path) -> None:
+    for leftover in ("venvs/gone", "venvs/.gone.1234", "data/gone", "logs/gone", "data/lamp", "venvs/lamp"):
+        (root / leftover).mkdir(parents=True, exist_ok=True)
+    (root / "config" / "config.broken-20260101T000000Z.json").write_text("{")
+    (root / AREA).mkdir()
+    shown = run_hhtui(root, "clean", "--json").json
+    paths = {str(Path(entry["path"]).relative_to(root)) for entry in shown["leftovers"]}
+    assert paths == {"venvs/gone", "venvs/.gone.1234", "data/gone", "logs/gone", AREA,
+                     "config/config.broken-20260101T000000Z.json"}  # fmt: skip
+    assert shown["removed"] == []
+    assert all((root / path).exists() for path in paths)
+    assert run_hhtui(root, "clean", "--yes", "--only", "venvs").code == 0
+    assert not (root / "venvs" / "gone").exists()
+    assert (root / "data" / "gone").exists()
+    assert run_hhtui(root, "clean", "--yes").code == 0
+    assert not any((root / path).exists() for path in paths)
+    assert (root / "data" / "lamp").exists()
+
+
+def test_nothing_is_left_over_while_the_disk_of_the_apps_is_missing(root: Path) -> None:
+    (root / "data" / "gone").mkdir()
+    (root / "apps").rename(root / "unmounted")
+    told = run_hhtui(root, "clean", "--yes")
+    assert "mounted" in told.err
+    assert (root / "data" / "gone").exists()
+    (root / "apps").mkdir()
+    run_hhtui(root, "clean", "--yes")
+    assert (root / "data" / "gone").exists()
+
+
+def test_what_was_exported_is_imported_and_what_is_there_is_kept(root: Path, tmp_path: Path) -> None:
+    (root / "config" / "config.json").write_text(
+        json.dumps({"logging": {"max_files": 3}, "redis": {"password": "geheim"}, "system": {"main_port": 0}})
+    )
+    file = tmp_path / "for-another.tar.gz"
+    assert run_hhtui(root, "export", str(file), "--data").code == 0
+    assert b"geheim" not in subprocess.run(["gzip", "-dc", file], capture_output=True, check=True).stdout
+    other = tmp_path / "other"
+    make_app(other, "door", "exec sleep 1", name="mine")
+    looked = run_hhtui(other, "import", str(file), "--dry-run", "--json").json
+    assert (looked["apps"], looked["kept"]) == (["lamp"], ["door"])
+    assert not (other / "apps" / "lamp").exists()
+    assert run_hhtui(other, "import", str(file)).code == 0
+    assert (other / "apps" / "lamp" / "tool.sh").stat().st_mode & 0o777 == 0o755
+    assert os.readlink(other / "apps" / "lamp" / "current") == "tool.sh"
+    assert (other / "data" / "lamp" / "uploads" / "bild äöü 日本.bin").exists()
+    assert json.loads((other / "apps" / "door" / "homehelper.json").read_text())["name"] == "mine"
+    config = json.loads((other / "config" / "config.json").read_text())
+    assert config["logging"]["max_files"] == 3
+    assert "redis" not in config
+    assert run_hhtui(other, "import", str(file), "--replace").code == 0
+    assert json.loads((other / "apps" / "door" / "homehelper.json").read_text())["name"] == "door"
+    assert not (other / "apps" / AREA).exists()
+
+
+def test_a_hostile_export_is_refused(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.tar.gz").write_bytes(archive_of(root).read_bytes()[:-200])
+    told = run_hhtui(root, "import", str(tmp_path / "x.tar.gz"))
+    assert (told.code, "damaged" in told.err) == (1, True), told.err
+
+
+AWKWARD = {"A": 'x$y %z "q" \\ ${q} $(r)', "B": "line\nbreak\ttab"}
+
+
+@pytest.fixture
+def exported(root: Path, tmp_path: Path) -> Path:
+    """Awkward apps told in every form."""
+    for name in ("hello-http", "dashboard"):
+        shutil.copytree(Path(__file__).parents[2] / "examples" / "apps" / name, root / "apps" / name)
+    limits = {"memory_mb": 64, "cpu_percent": 50}
+    make_app(root, "awkward_app", 'echo "$HOME ${X} 100% %h"', limits=limits, environment=AWKWARD, depends_on=["lamp"])
+    make_app(root, "nightly", "true", schedule="*/5 1-4 * * 1-5")
+    for form in ("systemd", "compose", "kubernetes", "nomad"):
+        told = run_hhtui(root, "export", str(tmp_path / form), "--format", form)
+        assert told.code == 0, told.err
+    return tmp_path
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
+def test_exported_units_are_what_systemd_takes(exported: Path) -> None:
+    units = sorted(str(path) for path in (exported / "systemd").iterdir())
+    assert len(units) == 7
+    checked = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    timer = (exported / "systemd" / "homehelper-nightly.timer").read_text()
+    assert "OnCalendar=Mon..Fri *-*-* 1..4:0/5:00" in timer
+
+
+def test_exported_texts_mean_what_the_manifest_says(exported: Path) -> None:
+    unit = (exported / "systemd" / "homehelper-awkward_app.service").read_text()
+    assert 'ExecStart="/bin/sh" "-c" "echo \\"$$HOME $${X} 100%% %%h\\""' in unit
+    assert "MemoryMax=67108864" in unit
+    assert "Requires=homehelper-lamp.service" in unit
+    compose = (exported / "compose" / "compose.yaml").read_text()
+    assert json.dumps(AWKWARD["A"].replace("$", "$$")) in compose
+    assert "nightly:" not in compose
+    pod = (exported / "kubernetes" / "awkward-app.yaml").read_text()
+    assert json.dumps(AWKWARD["A"].replace("$(", "$$(")) in pod
+    assert "kind: CronJob" in (exported / "kubernetes" / "nightly.yaml").read_text()
+    job = (exported / "nomad" / "awkward_app.nomad.hcl").read_text()
+    assert json.dumps(AWKWARD["A"]).replace("${", "$${") in job
+    assert job.count("{") == job.count("}")
+
+
+def test_exporting_an_app_that_is_not_there_is_told(root: Path) -> None:
+    assert run_hhtui(root, "export", "--format", "systemd", "--app", "nobody").code == 5
