@@ -52,7 +52,7 @@ def _run(argv: list[str], missing: list[str], names: str) -> None:
 
 def compile_app() -> Path:
     """The program that every supervisor runs; SystemExit without a C compiler."""
-    source, program = Path(__file__).with_name("app.c"), BENCH / "app"
+    source, program = Path(__file__).with_name("app.c"), BENCH.resolve() / "app"
     BENCH.mkdir(exist_ok=True)
     if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
         compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")

@@ -68,10 +68,17 @@ class Hhtui(Peer):
 
     def redis_pids(self) -> list[int]:
         """The private Redis server."""
-        return [pid for pid in super().engine_pids() if pid != self.root_pid()]
+        return [pid for pid in super().engine_pids() if pid != self.root_pid() and _is_server(pid)]
 
     def log_files(self, name: str) -> list[Path]:
         return numbered_logs(self.log_folder() / name / "app.log")
+
+
+def _is_server(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().startswith(("redis", "valkey"))
+    except OSError:
+        return False
 
 
 def _free_port() -> int:
