@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -42,6 +43,9 @@ def main() -> int:
     machine = machine_line()
     told = ", ".join(f"{name} {version}" for name, version in versions.items())
     print(f"{machine}\n{told}\n", file=sys.stderr)
+    # Ended by a signal, too, it takes everything with it that it started.
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(130))
     settings = Settings(peers, options.quick, options.folder)
     figures: list[Figure] = []
     failed = False
