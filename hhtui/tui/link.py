@@ -27,7 +27,16 @@ ENGINE_SECONDS = 10.0
 RESYNC_SECONDS = 30.0
 _RETRY_SECONDS = (2.0, 5.0, 10.0, 30.0)
 _SYSTEM_SOURCES = frozenset({"system", "service_manager", ""})
-_WHOLE_ENGINE = frozenset({EventType.REDIS_CONNECTED, EventType.REDIS_LOST, EventType.CONFIG_CHANGED, EventType.ERROR})
+_WHOLE_ENGINE = frozenset(
+    {
+        EventType.REDIS_CONNECTED,
+        EventType.REDIS_LOST,
+        EventType.CONFIG_CHANGED,
+        EventType.ERROR,
+        EventType.ALERT_RAISED,
+        EventType.ALERT_CLEARED,
+    }
+)
 
 Document = dict[str, Any]
 
