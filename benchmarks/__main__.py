@@ -44,8 +44,8 @@ def main() -> int:
     told = ", ".join(f"{name} {version}" for name, version in versions.items())
     print(f"{machine}\n{told}\n", file=sys.stderr)
     # Ended by a signal, too, it takes everything with it that it started.
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(130))
+    for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(each, lambda *_: sys.exit(130))
     settings = Settings(peers, options.quick, options.folder)
     figures: list[Figure] = []
     failed = False

@@ -11,12 +11,14 @@ from benchmarks.workloads.settings import Settings, idle_apps
 TITLE = "stop"
 APPS = 100
 STUBBORN = 20
+# Who has not ended after so many seconds never does: runit and s6 wait for loggers whose pipe a survivor holds.
+_PATIENCE = 20.0
 
 
 def run(settings: Settings) -> list[Figure]:
     """From the request until supervisor and apps are gone; then who is left of the apps' processes."""
     polite = Figure(7, f"stop of {APPS} apps that obey", "s", [Budget(0.2, "pm2")])
-    stubborn = Figure(7, f"the same, {STUBBORN} with a child that ignores signals", "s")
+    stubborn = Figure(7, f"the same, {STUBBORN} with a child that ignores signals ({_PATIENCE:.0f}: never)", "s")
     left = Figure(7, "processes of apps left after it", "processes", [Budget(0)])
     for _ in range(settings.rounds(3)):
         for peer in settings.peers:
@@ -32,6 +34,9 @@ def run(settings: Settings) -> list[Figure]:
             running.start()
             running.await_apps()
             time.sleep(3.0)
-            stubborn.add(peer.name, running.stop())
+            try:
+                stubborn.add(peer.name, running.stop(_PATIENCE))
+            except TimeoutError:
+                stubborn.add(peer.name, _PATIENCE)
             left.samples[peer.name] = [float(len(running.app_pids()))]
     return [polite, stubborn, left]
