@@ -37,6 +37,12 @@ def status(session: Session) -> None:
         console.document(info)
         return
     _tell(console, info)
+    from hhtui.cli.backup import proof_line
+
+    try:
+        console.pairs([("proven", proof_line(session.client().backups().get("proven")))])
+    except HomeHelperError:
+        pass  # an older engine does not tell
 
 
 @command("start")

@@ -99,7 +99,7 @@ class Engine(Rooms):
             await self.backups.recover()
             await self._start_rooms()
         except BaseException as error:
-            self.backups.start_failed(str(error))
+            self.backups.start_failed(error)
             self.lock.release()
             raise
 

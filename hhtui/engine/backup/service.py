@@ -55,11 +55,11 @@ class BackupService:
         if self._journal is None:
             self._undone = journal
 
-    def start_failed(self, reason: str) -> None:
-        """The engine does not start on what was restored: the next start is to take it back."""
+    def start_failed(self, error: BaseException) -> None:
+        """The engine does not start on what was restored: its next start takes that back; an interruption does not."""
         journal = self._journal
-        if journal is not None and not journal.no_rollback:
-            journal.reason, journal.phase = f"the engine did not start: {reason}", "back"
+        if journal is not None and not journal.no_rollback and isinstance(error, Exception):
+            journal.reason, journal.phase = f"the engine did not start: {error}", "back"
             journal.write(self._engine.home)
             self.restarting = True
 
