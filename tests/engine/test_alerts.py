@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from hhtui.client.link import EngineLink
-from hhtui.engine import engine as engine_module
+from hhtui.engine import rooms
 from hhtui.engine.alerts.watch import AlertWatch
 from hhtui.engine.bus.bus import EventBus
 from hhtui.engine.engine import Engine
@@ -44,7 +44,7 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = lay_out("raspberry-pi-3b-plus", tmp_path / "board")
     machine.write(UNDER_VOLTAGE, "0\n")
     machine.write(TEMPERATURE, "40000\n")
-    monkeypatch.setattr(engine_module, "HardwareReader", lambda home: machine.reader())
+    monkeypatch.setattr(rooms, "HardwareReader", lambda home: machine.reader())
     return machine
 
 
