@@ -8,6 +8,7 @@ import shutil
 import signal
 import sqlite3
 import stat
+import subprocess
 import time
 from pathlib import Path
 
@@ -155,3 +156,4 @@ def test_an_encrypted_archive_opens_with_its_passphrase_alone(
     assert state_of(root) == before
     restored(archive, tmp_path / "fresh", passphrase="zwölf Boxkämpfer")
     assert state_of(tmp_path / "fresh").keys() == before.keys()
+    subprocess.run(["gpgconf", "--kill", "gpg-agent"], check=False)
