@@ -68,7 +68,8 @@ class Notifier:
             self.send(STATUS=status)
 
     def reloading(self) -> None:
-        """The engine re-executes itself."""
+        """The engine re-executes itself; the watchdog gives it its whole time for that."""
+        self.send(WATCHDOG="1")
         self.send(RELOADING="1", MONOTONIC_USEC=str(time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000))
 
     def stopping(self, status: str) -> None:

@@ -78,7 +78,7 @@ def main(folder: Path, home: Path) -> None:
     installed = hhtui("service", "install", "--user")
     drop_in = Path(installed["path"] + ".d")
     drop_in.mkdir()
-    (drop_in / "test.conf").write_text("[Service]\nWatchdogSec=3\nRestartSec=500ms\n")
+    (drop_in / "test.conf").write_text("[Service]\nWatchdogSec=8\nRestartSec=500ms\n")
     run("systemctl", "--user", "daemon-reload")
     run("systemctl", "--user", "restart", "hhtui")
     assert show("ActiveState") == "active"

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 SYSTEMD = Path("/lib/systemd/systemd")
@@ -50,6 +51,10 @@ def run_in_namespace(*arguments: str, timeout: float) -> subprocess.CompletedPro
             check=False,
         )
     finally:
-        for folder in sorted(group.glob("**/"), key=lambda path: len(path.parts), reverse=True):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        # A group can be removed once the last of its processes has been reaped.
+        deadline = time.monotonic() + 5
+        while group.exists() and time.monotonic() < deadline:
+            for folder in sorted([group, *group.glob("**/")], key=lambda path: len(path.parts), reverse=True):
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+            time.sleep(0.05)
