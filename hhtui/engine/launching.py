@@ -243,8 +243,10 @@ class Launching:
             if epoch == app.epoch:
                 app.fire(Trigger.SPAWN_FAILED, error.message)
             return
-        if epoch == app.epoch:
-            app.fire(Trigger.DEPENDENCIES_READY)
+        # One a turn of the loop: a thousand starts at once must not keep it from its clients and from Redis.
+        async with app.services.starting:
+            if epoch == app.epoch:
+                app.fire(Trigger.DEPENDENCIES_READY)
 
     async def _describe(self) -> Launch:
         app = self._app

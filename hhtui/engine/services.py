@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -45,3 +46,4 @@ class Services:
     wall_clock: WallClock = field(default_factory=WallClock)
     table: ProcessTable = field(default_factory=ProcessTable)
     supervisors: dict[str, Supervisor] = field(default_factory=dict)
+    starting: asyncio.Lock = field(default_factory=asyncio.Lock)

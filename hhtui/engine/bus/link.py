@@ -178,10 +178,13 @@ class Link:
 @contextlib.contextmanager
 def _short(path: Path) -> Iterator[str]:
     try:
-        with socket_address(path) as address:
-            yield address
+        shortened = socket_address(path)
+        address = shortened.__enter__()
     except OSError as error:
         raise LinkError(f"no server listens on {path.name}: {error.strerror}") from None
+    with contextlib.ExitStack() as stack:
+        stack.push(shortened)
+        yield address
 
 
 def _refusal(error: Exception, address: ServerAddress) -> Refusal:
