@@ -38,7 +38,7 @@ async def test_a_tree_over_its_memory_limit_is_restarted_with_the_reason(engine:
     shared = engine.app("shared").runtime_info.process_id
     await until(lambda: engine.app("greedy").runtime_info.restarts == 1)
     await until(lambda: engine.app("greedy").status is Status.FAILED, 20)
-    assert "MB memory, over its limit of 80 MB 2 times in 60 s" in (engine.app("greedy").runtime_info.error or "")
+    assert "MB memory, over its limit of 80 MB twice in 60 s" in (engine.app("greedy").runtime_info.error or "")
     # Pages that a tree shares count once.
     assert engine.app("shared").runtime_info.process_id == shared
     assert engine.app("shared").runtime_info.restarts == 0

@@ -66,7 +66,7 @@ def log_of(engine: Engine) -> str:
 
 async def running(engine: Engine, version: str) -> None:
     await until(lambda: engine.app("gadget").status is Status.RUNNING)
-    assert log_of(engine).splitlines()[-1] == f"gadget {version}"
+    await until(lambda: log_of(engine).endswith(f"gadget {version}\n"))
 
 
 async def test_a_restart_builds_the_new_environment_while_the_old_app_runs(engine: Engine) -> None:
@@ -117,7 +117,7 @@ async def undone(engine: Engine, fault: str) -> None:
     await until(lambda: any("update undone" in warning for warning in engine.app("gadget").warnings), 30)
     await until(lambda: engine.app("gadget").status is Status.RUNNING, 30)
     await until(lambda: engine.app("gadget").runtime_info.health is Health.GOOD)
-    assert log_of(engine).splitlines()[-1] == "gadget 1.0"
+    await until(lambda: log_of(engine).endswith("gadget 1.0\n"))
     assert any(fault in warning for warning in engine.app("gadget").warnings)
     assert not engine.services.installer.on_trial("gadget")
 
