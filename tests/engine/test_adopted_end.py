@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -44,7 +45,7 @@ async def test_the_end_of_an_adopted_app_that_nobody_reaps_is_seen_at_once(end: 
         assert not ended.done()
         parent.stdin.close()
         assert await asyncio.wait_for(ended, 5) == expected
-        assert open(f"/proc/{identity.pid}/stat").read().rpartition(")")[2].split()[0] == "Z"
+        assert Path(f"/proc/{identity.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
         assert time.process_time() - busy < 1
     finally:
         parent.kill()
