@@ -104,4 +104,8 @@ def why(record: dict[str, Any]) -> str:
         return f"{words}; next start in {human_duration(seconds)}" if words else f"next start in {seconds:.0f}s"
     if record.get("status") == "running" and info.get("manifest_changed"):
         return f"{words}; its manifest has changed: restart it" if words else "its manifest has changed: restart it"
+    changed = info.get("environment_changed")
+    if record.get("status") == "running" and isinstance(changed, list) and changed:
+        names = sanitise(", ".join(map(str, changed)), 200)
+        return f"{words}; changed since its start, restart it: {names}" if words else f"changed since start: {names}"
     return words

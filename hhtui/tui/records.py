@@ -42,6 +42,7 @@ class Exit:
 
     words: str
     at: datetime | None
+    stderr: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,9 @@ class App:
     retry_in: float | None = None
     install_progress: str = ""
     manifest_changed: bool = False
+    environment: tuple[str, ...] = ()
+    environment_changed: tuple[str, ...] = ()
+    schedule: Document = field(default_factory=dict)
     usage: Usage = Usage()
 
 
@@ -189,7 +193,6 @@ def app_of(document: Document) -> App:
     report, ended = _object(info, "health_report"), _object(info, "exit")
     status, unknown = _status(document)
     enabled = document.get("enabled")
-    warnings = document.get("warnings")
     return App(
         app_id=_text(document, "app_id"),
         name=_text(document, "name"),
@@ -199,7 +202,7 @@ def app_of(document: Document) -> App:
         status=status,
         path=_text(document, "path"),
         manifest=_object(document, "manifest"),
-        warnings=tuple(str(warning) for warning in warnings) if isinstance(warnings, list) else (),
+        warnings=_texts(document, "warnings"),
         enabled=enabled if isinstance(enabled, bool) else None,
         port=_whole(info, "assigned_port"),
         process_id=_whole(info, "process_id"),
@@ -214,25 +217,27 @@ def app_of(document: Document) -> App:
             failures=_whole(report, "failures") or 0,
         ),
         restarts=_whole(info, "restarts") or 0,
-        exit=Exit(_text(ended, "words"), _time(ended, "at")) if ended else None,
+        exit=Exit(_text(ended, "words"), _time(ended, "at"), _texts(ended, "stderr")) if ended else None,
         error=_text(info, "error"),
         reason=_text(info, "reason") or unknown,
         retry_in=_number(info, "next_restart_in_seconds"),
         install_progress=_text(info, "install_progress"),
         manifest_changed=bool(info.get("manifest_changed")),
+        environment=_texts(info, "environment"),
+        environment_changed=_texts(info, "environment_changed"),
+        schedule=_object(info, "schedule"),
         usage=_usage(_object(info, "resource_usage")),
     )
 
 
 def engine_of(document: Document) -> Engine:
     """An EngineInfo."""
-    problems = document.get("problems")
     return Engine(
         pid=_whole(document, "pid") or 0,
         version=_text(document, "version"),
         uptime_seconds=_number(document, "uptime_seconds") or 0.0,
         epoch=_whole(document, "epoch") or 0,
-        problems=tuple(str(problem) for problem in problems) if isinstance(problems, list) else (),
+        problems=_texts(document, "problems"),
     )
 
 
@@ -317,7 +322,7 @@ def _machine(hardware: Document) -> Machine:
     loads = (_number(load, name) for name in ("one_minute", "five_minutes", "fifteen_minutes"))
     return Machine(
         cpu_percent=_number(cpu, "usage_percent"),
-        cores=tuple(float(core) for core in cores if _is_number(core)) if isinstance(cores, list) else (),
+        cores=tuple(float(core) for core in cores if type(core) in (int, float)) if isinstance(cores, list) else (),
         core_count=_whole(cpu, "count"),
         mhz=_number(cpu, "frequency_mhz"),
         memory_percent=_number(memory, "percent"),
@@ -371,8 +376,9 @@ def _text(document: Document, name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _texts(document: Document, name: str) -> tuple[str, ...]:
+    values = document.get(name)
+    return tuple(str(value) for value in values) if isinstance(values, list) else ()
 
 
 def _number(document: Document, name: str) -> float | None:

@@ -99,8 +99,12 @@ def why(app: App, retry_in: float | None = None) -> str:
             message = sanitise(app.report.message, 200)
             if app.health in (Health.WARNING, Health.ERROR):
                 return message or reason or f"its health is {app.health.value}"
+            if app.install_progress:
+                return f"runs while it is updated: {sanitise(app.install_progress, 200)}"
             if app.manifest_changed:
                 return "its manifest changed: restart it to apply"
+            if app.environment_changed:
+                return f"changed since start, restart it to apply: {sanitise(', '.join(app.environment_changed), 200)}"
             return message or sanitise(app.description, 200)
         case Status.STOPPED:
             return error or reason or ended

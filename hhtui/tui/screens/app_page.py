@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -25,6 +26,8 @@ from hhtui.tui.widgets.log_view import LogView
 from hhtui.tui.widgets.text_view import TextView
 
 _LABEL = 13
+# So many lines of what the app last wrote to stderr stand beside its exit.
+_LAST_LINES = 8
 _COMMANDS = (
     "app.start",
     "app.stop",
@@ -144,7 +147,8 @@ class AppPage(HomeScreen):
 
         reason = words.why(app, self.hh.link.retry_in(app.app_id))
         say("State", f"{glyphs.status[app.status]} {app.status.value}", state)
-        if reason and (app.status is not Status.RUNNING or words.needs_attention(app)):
+        # What a running app says of itself stands below, as its health and its description.
+        if reason and reason not in (sanitise(app.report.message, 200), sanitise(app.description, 200)):
             say("Why", reason, looks.warning if words.needs_attention(app) else looks.text)
         if up := words.uptime(app, self.hh.now()):
             since = words.local_time(app.started_at, "%Y-%m-%d %H:%M:%S")
@@ -163,6 +167,10 @@ class AppPage(HomeScreen):
         say("Restarts", str(app.restarts), looks.warning if app.restarts else looks.text)
         if app.exit is not None:
             say("Last exit", f"{sanitise(app.exit.words, 300)} ({words.local_time(app.exit.at, '%Y-%m-%d %H:%M:%S')})")
+            for text in app.exit.stderr[-_LAST_LINES:]:
+                lines.append([(" " * (_LABEL + 1), looks.dim), (sanitise(text, width - _LABEL), looks.dim)])
+        if app.schedule:
+            say("Schedule", _schedule_words(app.schedule))
         lines.append([])
         self._health(app, say)
         lines.append([])
@@ -218,9 +226,11 @@ class AppPage(HomeScreen):
         if isinstance(depends, list) and depends:
             say("Depends on", sanitise(", ".join(str(name) for name in depends), 300))
         environment = manifest.get("environment")
-        if isinstance(environment, dict) and environment:
-            # Names only: values may be secrets.
-            say("Environment", sanitise(", ".join(str(name) for name in environment), 500))
+        # Names only: values may be secrets. Before the first start those of its files are not known.
+        if names := app.environment or (tuple(map(str, environment)) if isinstance(environment, dict) else ()):
+            say("Environment", sanitise(", ".join(names), 500))
+        if app.environment_changed:
+            say("Changed", sanitise(", ".join(app.environment_changed), 500) + " (restart to apply)")
         say("Folder", sanitise(app.path, 300))
 
 
@@ -230,6 +240,21 @@ def _manifest_lines(manifest: dict[str, Any]) -> list[str]:
         shown["environment"] = dict.fromkeys(environment, "(not shown)")
     text = json.dumps(shown, indent=2, ensure_ascii=False, default=str)
     return [sanitise(line, 500) for line in text.split("\n")[:500]]
+
+
+def _schedule_words(schedule: Mapping[str, Any]) -> str:
+    """``*/5 * * * *, next 2026-11-24 10:05, last 10:00 exited 0``."""
+    parts = [sanitise(str(schedule.get("expression", "")), 100)]
+    for label, name in (("next", "next_run"), ("last", "last_run")):
+        try:
+            moment = datetime.fromisoformat(str(schedule.get(name)))
+        except ValueError:
+            continue
+        parts.append(f"{label} {words.local_time(moment, '%Y-%m-%d %H:%M')}")
+    code, skipped = schedule.get("exit_code"), schedule.get("skipped")
+    parts += [f"exited {code}"] if isinstance(code, int) else []
+    parts += [f"{skipped} skipped"] if isinstance(skipped, int) and skipped else []
+    return ", ".join(parts)
 
 
 def _plain(value: Any) -> str:

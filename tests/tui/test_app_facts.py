@@ -1,0 +1,47 @@
+"""What an app's page tells of its crashes, its schedule and what waits for a restart."""
+
+from __future__ import annotations
+
+from tests.tui import fake
+from tests.tui.screen import running
+
+
+async def test_the_last_lines_of_stderr_the_schedule_and_changed_names_stand_on_the_page() -> None:
+    async with running(size=(140, 50)) as session:
+        session.transport.change(
+            "garden",
+            status="running",
+            exit={
+                "code": 1,
+                "at": fake.at(30),
+                "words": "exited 1",
+                "stderr": ["Traceback (most recent call last):", "OSError: \x1b]52;c;AAAA\x07no such pump"],
+            },
+            schedule={
+                "expression": "*/5 * * * *",
+                "next_run": fake.at(-300),
+                "last_run": fake.at(0),
+                "exit_code": 0,
+                "skipped": 2,
+            },
+            environment=["PUMP_TOKEN"],
+            environment_changed=["PUMP_TOKEN"],
+        )
+        session.transport.emit(fake.event(50, "app_started", "garden"))
+        await session.on("garden")
+        await session.press("enter")
+        await session.shows(
+            "Traceback (most recent call last):",
+            "OSError: ␛]52;c;AAAA␇no such pump",
+            "*/5 * * * *, next 2026-11-24",
+            "exited 0, 2 skipped",
+            "changed since start, restart it to apply:",
+            "PUMP_TOKEN (restart to apply)",
+        )
+
+
+async def test_an_update_under_a_running_app_tells_how_far_it_is() -> None:
+    async with running(size=(200, 50)) as session:
+        session.transport.change("garden", status="running", install_progress="Resolved 12 packages")
+        session.transport.emit(fake.event(50, "app_started", "garden"))
+        await session.until(lambda: "runs while it is updated" in session.line("Garden"))
