@@ -251,6 +251,10 @@ class HomeHelperApp(App[None], inherit_bindings=False):
 
     def action_redraw(self) -> None:
         """Draw everything again, for a terminal that lost what it showed."""
+        if isinstance(self._driver, HomeDriver):
+            self._driver.forget()
+        for widget in self.screen.walk_children():
+            widget.refresh()
         self.screen.refresh(layout=True)
 
     @property
@@ -303,8 +307,9 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         self.set_keymap(self.changed_keys)
 
     def on_resize(self) -> None:
-        """Too small is told, and mends itself."""
+        """Too small is told, and mends itself; everything is drawn again."""
         self.call_later(self._check_size)
+        self.call_later(self.action_redraw)
 
     def _check_size(self) -> None:
         small = self.size.width < WIDTH or self.size.height < HEIGHT

@@ -25,6 +25,7 @@ HISTORY = 180
 SAMPLE_SECONDS = 2.0
 ENGINE_SECONDS = 10.0
 RESYNC_SECONDS = 30.0
+_FULL_READ_SECONDS = 0.5
 _RETRY_SECONDS = (2.0, 5.0, 10.0, 30.0)
 _SYSTEM_SOURCES = frozenset({"system", "service_manager", ""})
 _WHOLE_ENGINE = frozenset(
@@ -123,6 +124,7 @@ class Link:
         self._stale: set[str] = set()
         self._all_stale = False
         self._sampled = 0.0
+        self._read_at = float("-inf")
         self._wake = asyncio.Event()
         self._pending: list[BusMessage] = []
 
@@ -183,9 +185,16 @@ class Link:
             arrived, self._pending = self._pending, []
             stale, self._stale = self._stale, set()
             every, self._all_stale = self._all_stale or len(stale) > 4, False
-            if every:
+            now = asyncio.get_running_loop().time()
+            if every and now - self._read_at < _FULL_READ_SECONDS:
+                # In a flood the clock's next tick reads everything.
+                self._all_stale = True
+            elif every:
+                self._read_at = now
                 if await self._tried(self._read_everything()):
                     self._set_connection(Connection.UP)
+                else:
+                    self._all_stale = True
             else:
                 for app_id in sorted(stale):
                     await self._tried(self._read_app(app_id))
@@ -208,6 +217,8 @@ class Link:
                 if now - resynced >= RESYNC_SECONDS:
                     resynced = now
                     await self._tried(self._read_apps())
+            if self._all_stale:
+                self._wake.set()
             self._post(ClockTicked())
 
     @staticmethod

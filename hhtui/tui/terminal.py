@@ -15,7 +15,7 @@ from textual._xterm_parser import XTermParser
 from textual.app import App
 from textual.drivers.linux_driver import LinuxDriver
 
-from hhtui.tui.sgr import compact
+from hhtui.tui.picture import Picture
 
 if TYPE_CHECKING:
     from hhtui.tui.app import HomeHelperApp
@@ -55,6 +55,8 @@ class TerminalWriter(threading.Thread):
         self._waiting = 0
         self._stopping = False
         self._behind = False
+        self._forgotten = False
+        self._picture = Picture()
         self._stalled, self._lost = stalled, lost
         self.broken = False
 
@@ -71,6 +73,11 @@ class TerminalWriter(threading.Thread):
             self._ready.notify()
         if too_much:
             self._stalled(True)
+
+    def forget(self) -> None:
+        """What the terminal shows is not known any more: what is written from now on is sent whole."""
+        with self._ready:
+            self._forgotten = True
 
     def stop(self, seconds: float = 2.0) -> None:
         """Write what waits, for at most ``seconds``, and end."""
@@ -89,7 +96,10 @@ class TerminalWriter(threading.Thread):
                 self._parts.clear()
                 if not text and self._stopping:
                     return
-            if not self._put(text):
+                if self._forgotten:
+                    self._picture.forget()
+                    self._forgotten = False
+            if not self._put(self._picture.update(text)):
                 self.broken = True
                 self._lost()
                 return
@@ -102,7 +112,6 @@ class TerminalWriter(threading.Thread):
                 self._stalled(False)
 
     def _put(self, text: str) -> bool:
-        text = compact(text)
         if self._ascii:
             data = text.translate(self._table).encode("ascii", "replace")
         else:
@@ -125,6 +134,7 @@ class HomeDriver(LinuxDriver):
 
     def __init__(self, app: App[Any], **options: Any) -> None:
         super().__init__(app, **options)
+        self._own_writer: TerminalWriter | None = None
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._output = self._file.fileno() if self._file is not None else 2
 
@@ -138,6 +148,7 @@ class HomeDriver(LinuxDriver):
         first = self._writer_thread
         writer = TerminalWriter(self._output, self._hh.encoding, self._stalled, self._terminal_lost)
         writer.start()
+        self._own_writer = writer
         self._writer_thread = writer  # type: ignore[assignment]
         if first is not None:
             first.stop()
@@ -146,6 +157,11 @@ class HomeDriver(LinuxDriver):
         """Have ``data`` written; never waits."""
         if self._writer_thread is not None:
             self._writer_thread.write(data)
+
+    def forget(self) -> None:
+        """The terminal was resized, or shows what others wrote: it is to be drawn whole."""
+        if self._own_writer is not None:
+            self._own_writer.forget()
 
     def _stalled(self, on: bool) -> None:
         self._call(self._hh.terminal_stalled, on)

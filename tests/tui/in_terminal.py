@@ -1,8 +1,10 @@
-"""The interface above a fake transport, as a program for a real terminal: ``python -m tests.tui.in_terminal CASE``."""
+"""The interface above a fake transport, as a program for a real terminal; SIGUSR1 sets the case off."""
 
 from __future__ import annotations
 
 import asyncio
+import random
+import signal
 import sys
 
 from hhtui.tui.app import run_app
@@ -15,22 +17,25 @@ def main(case: str) -> int:
     if case == "hostile":
         transport = hostile_transport()
     app = fake.make_app(transport, ours=case != "attached", encoding=None)
-    if case == "bug":
+    app.call_after_refresh(lambda: asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, go))
 
-        def fail() -> None:
-            raise RuntimeError("the sky falls")
+    def go() -> None:
+        if case == "bug":
+            app.call_later(fail)
+        else:
+            app.run_worker(flood())
 
-        app.call_after_refresh(lambda: app.set_timer(0.5, fail))
-    if case == "flood":
+    def fail() -> None:
+        raise RuntimeError("the sky falls")
 
-        async def flood() -> None:
-            number = 100
-            while True:
-                number += 1
-                transport.emit(fake.event(number, "error", "thermometer", 0, message=f"flood {number} " * 20))
-                await asyncio.sleep(0.002)
+    async def flood() -> None:
+        number = 100
+        while True:
+            number += 1
+            words = f"flood {number} " + "".join(random.choices("abcdefgh", k=150))
+            transport.emit(fake.event(number, "backup_created", "thermometer", 0, message=words))
+            await asyncio.sleep(0.02)
 
-        app.call_after_refresh(lambda: app.run_worker(flood()))
     return run_app(app)
 
 

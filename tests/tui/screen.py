@@ -53,7 +53,7 @@ class Session:
     def line(self, words: str) -> str:
         return line_with(self.app, words)
 
-    async def until(self, condition: Callable[[], Any], what: str = "", seconds: float = 8) -> None:
+    async def until(self, condition: Callable[[], Any], what: str = "", seconds: float = 25) -> None:
         """Wait for it; the screen is told if it does not come."""
         deadline = time.monotonic() + seconds
         while not condition():

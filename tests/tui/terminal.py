@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import re
@@ -14,6 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
+
+from tests.tui.emulator import Emulator
 
 ROOT = Path(__file__).resolve().parents[2]
 # ECMA-48: CSI sequences; OSC, DCS, SOS, PM and APC strings; other escapes; C1 controls as single characters.
@@ -42,6 +45,9 @@ class Terminal:
         self.resize(*size)
         self.before = termios.tcgetattr(self._slave)
         self.output = b""
+        self.screen = Emulator()
+        self._rest = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         environ = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", "TZ": "UTC", "LC_ALL": "C.UTF-8"}
         environ.update(PYTHONPATH=str(ROOT), PYTHONDONTWRITEBYTECODE="1", **(env or {}))
         for name in ("COLUMNS", "LINES"):
@@ -87,14 +93,17 @@ class Terminal:
 
     def read(self, seconds: float) -> bytes:
         """What comes within ``seconds``."""
-        return self._read(time.monotonic() + seconds, lambda _: False)
+        return self._read(time.monotonic() + seconds, lambda: False)
 
-    def wait_for(self, text: str, seconds: float = 15) -> bytes:
-        """Read until the output since the last call holds ``text``."""
-        wanted = text.encode()
-        got = self._read(time.monotonic() + seconds, lambda data: wanted in data)
-        assert wanted in got, f"{text!r} did not come; the last output is {got[-2000:]!r}"
-        return got
+    def wait_for(self, text: str, seconds: float = 40) -> None:
+        """Read until ``text`` stands on the screen."""
+        self._read(time.monotonic() + seconds, lambda: text in self.screen.text)
+        assert text in self.screen.text, f"{text!r} did not come:\n{self.screen.text}"
+
+    def wait_until(self, condition: Callable[[], object], seconds: float = 40) -> None:
+        """Read until it holds."""
+        self._read(time.monotonic() + seconds, lambda: bool(condition()))
+        assert condition(), f"it did not come:\n{self.screen.text}"
 
     def settle(self, quiet: float = 1.2, seconds: float = 15) -> None:
         """Read until nothing comes for ``quiet`` seconds."""
@@ -104,9 +113,9 @@ class Terminal:
                 return
         raise AssertionError("the output does not come to rest")
 
-    def _read(self, deadline: float, enough: Callable[[bytes], bool]) -> bytes:
+    def _read(self, deadline: float, enough: Callable[[], bool]) -> bytes:
         got = b""
-        while not enough(got) and (left := deadline - time.monotonic()) > 0:
+        while not enough() and (left := deadline - time.monotonic()) > 0:
             ready, _, _ = select.select([self.master], [], [], left)
             if ready:
                 try:
@@ -116,10 +125,20 @@ class Terminal:
                 if not data:
                     break
                 got += data
-        self.output += got
+                self.output += data
+                self.screen.feed(self._decode(data))
         return got
 
-    def end(self, seconds: float = 10) -> int:
+    def _decode(self, data: bytes) -> str:
+        """The text that is complete: what ends in the middle of a sequence waits for its rest."""
+        text = self._rest + self._decoder.decode(data)
+        cut = text.rfind("\x1b", max(len(text) - 64, 0))
+        complete = cut < 0 or re.match(r"\x1b(?:\[[?<>=]?[0-9;]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))", text[cut:])
+        cut = len(text) if complete else cut
+        self._rest = text[cut:]
+        return text[:cut]
+
+    def end(self, seconds: float = 25) -> int:
         """Read on until the program has ended; its exit code as a shell would tell it."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -27,7 +27,7 @@ while :; do n=$((n+1)); echo "tick $n of the clock"; sleep 0.2; done
 """
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 15) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 40) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come"
@@ -105,7 +105,7 @@ def test_from_an_empty_home_to_a_running_app_and_back(home: Home) -> None:
         terminal.type("q")
         terminal.wait_for("keep apps running")
         terminal.type("s")
-        assert terminal.end(20) == 0
+        assert terminal.end(40) == 0
         assert modes_left_on(terminal.output) == set()
         assert b"all apps and the engine are stopped" in terminal.output
     assert not home.engine_socket.exists()
@@ -161,7 +161,7 @@ def test_the_engine_can_live_in_the_interface_and_its_apps_outlive_it(home: Home
     with interface(home, "--in-process") as terminal:
         terminal.wait_for("tick 3 of the clock")
         terminal.type("q\r")
-        assert terminal.end(20) == 0
+        assert terminal.end(40) == 0
     assert len(clocks(home)) == 1
     assert not home.engine_socket.exists()
     with interface(home, "--in-process") as terminal:
@@ -169,5 +169,5 @@ def test_the_engine_can_live_in_the_interface_and_its_apps_outlive_it(home: Home
         terminal.type("q")
         terminal.wait_for("keep apps running")
         terminal.type("s")
-        assert terminal.end(20) == 0
+        assert terminal.end(40) == 0
     assert clocks(home) == []

@@ -72,25 +72,34 @@ def test_a_lost_terminal_ends_the_interface() -> None:
 def test_a_terminal_that_does_not_read_does_not_keep_a_signal_from_ending_it() -> None:
     with Terminal(PROGRAM, "flood", size=(200, 60)) as terminal:
         terminal.wait_for("Doorbell")
+        os.kill(terminal.pid, signal.SIGUSR1)
+        terminal.wait_for("flood 110")
         time.sleep(2)
         os.kill(terminal.pid, signal.SIGTERM)
-        assert terminal.ended(10) == 143
+        assert terminal.ended(20) == 143
         assert terminal.attributes() == terminal.before
 
 
-def test_a_terminal_that_reads_again_gets_the_whole_screen_as_it_is_now() -> None:
+def test_a_terminal_that_reads_again_gets_what_is_newest_and_nothing_else_has_waited() -> None:
+    def newest() -> int:
+        return max(map(int, re.findall(r"flood (\d+)", terminal.screen.text)), default=0)
+
     with Terminal(PROGRAM, "flood", size=(200, 60)) as terminal:
         terminal.wait_for("Doorbell")
-        time.sleep(2)
+        os.kill(terminal.pid, signal.SIGUSR1)
+        terminal.wait_until(newest)
+        time.sleep(4)
+        before = newest()
+        terminal.wait_until(lambda: newest() > before + 60)
         terminal.wait_for("1 Apps")
-        terminal.wait_for("Doorbell")
-        newest = max(int(number) for number in re.findall(rb"flood (\d+)", terminal.read(1.5)))
-        terminal.wait_for(f"flood {newest + 200}")
+        terminal.type("q")
+        terminal.wait_for("keep apps running")
 
 
 def test_a_bug_is_one_line_and_the_terminal_is_restored(tmp_path: Path) -> None:
     with Terminal(PROGRAM, "bug", env={"HOMEHELPER_HOME": str(tmp_path)}) as terminal:
         terminal.wait_for("Doorbell")
+        os.kill(terminal.pid, signal.SIGUSR1)
         assert terminal.end() == 1
         restored(terminal)
         after = terminal.output[terminal.output.rfind(b"\x1b[?1049l") :]

@@ -1,0 +1,170 @@
+"""What the terminal shows, remembered: of each frame only the cells that differ are sent, with fewest attributes.
+
+The renderer sends whole lines of a panel: when a log scrolls by one line, all of them. Most of their cells hold the
+same characters in the same colours as before. Sequences: ECMA-48, 8.3.21 (CUP) and 8.3.117 (SGR).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from rich.cells import get_character_cell_size
+
+_TOKEN = re.compile(
+    r"\x1b\[(?P<sgr>[0-9;]*)m|\x1b\[(?P<row>\d+);(?P<column>\d+)H|(?P<text>[^\x00-\x1f\x7f]+)|(?P<newline>\r?\n)"
+    r"|(?P<other>\x1b\[[?<>=]?[0-9;]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.|[\x00-\x1f\x7f])",
+    re.DOTALL,
+)
+# Another screen, with other contents: DEC private mode 1049.
+_ANOTHER_SCREEN = re.compile(r"\x1b\[\?1049[hl]\Z")
+# Moving the cursor takes about as many bytes as writing so many unchanged cells.
+_WORTH_A_MOVE = 6
+
+# Foreground, background, other attributes; each as the parameters that switch it on.
+Look = tuple[str, str, frozenset[str]]
+Cell = tuple[str, Look]
+PLAIN: Look = ("", "", frozenset())
+
+
+class Picture:
+    """The terminal's cells as far as they are known; ``update`` makes the output that brings them to a new state."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, list[Cell | None]] = {}
+        self._drawn: dict[int, tuple[list[Cell | None], int, int]] = {}
+        self._cursor: tuple[int, int] | None = None
+
+    def forget(self) -> None:
+        """Nothing is known any more: the terminal was resized, or somebody else wrote to it."""
+        self._rows.clear()
+        self._cursor = None
+
+    def update(self, frames: str) -> str:
+        """Output with the effect of ``frames``, which begin and end without attributes, as the renderer's do."""
+        sent: list[str] = []
+        row = column = 0
+        placed = False
+        look = PLAIN
+        for token in _TOKEN.finditer(frames):
+            kind, value = token.lastgroup, token.group()
+            if kind == "text":
+                column = self._draw(row, column, value, look)
+            elif kind == "sgr":
+                look = _then(look, token.group("sgr"))
+            elif kind == "column":
+                row, column = int(token.group("row")) - 1, int(token.group("column")) - 1
+                placed = True
+            elif kind == "newline":
+                row, column = row + 1, 0
+            else:
+                sent.append(self._send((row, column) if placed else None))
+                sent.append(value)
+                if _ANOTHER_SCREEN.match(value):
+                    self.forget()
+        sent.append(self._send((row, column) if placed else None))
+        return "".join(sent)
+
+    def _draw(self, row: int, column: int, text: str, look: Look) -> int:
+        # A blank has no foreground, unless it is underlined or reversed.
+        blank = look if look[2] else ("", look[1], look[2])
+        if text.isascii():
+            cells: list[Cell] = [(character, blank if character == " " else look) for character in text]
+        else:
+            cells = _cells(text, look, blank)
+        end = column + len(cells)
+        known, first, last = self._drawn.get(row) or ([*self._rows.get(row, ())], column, end)
+        if len(known) < end:
+            known.extend([None] * (end - len(known)))
+        known[column:end] = cells
+        self._drawn[row] = (known, min(first, column), max(last, end))
+        return end
+
+    def _send(self, cursor: tuple[int, int] | None) -> str:
+        """What differs; then the cursor goes where the frame left it, or stays if that did not place it."""
+        parts: list[str] = []
+        on = PLAIN
+        for row, (cells, first, last) in sorted(self._drawn.items()):
+            for start, end in _changed(self._rows.get(row, []), cells, first, last):
+                parts.append(f"\x1b[{row + 1};{start + 1}H")
+                for cell in cells[start:end]:
+                    character, look = cell or (" ", PLAIN)
+                    if look != on:
+                        codes, on = _change(on, look, character == " ")
+                        parts.append(codes)
+                    parts.append(character)
+            self._rows[row] = cells
+        if on != PLAIN:
+            parts.append("\x1b[0m")
+        if parts or cursor not in (self._cursor, None):
+            row, column = cursor or (0, 0)
+            parts.append(f"\x1b[{row + 1};{column + 1}H")
+            self._cursor = (row, column)
+        self._drawn.clear()
+        return "".join(parts)
+
+
+def _cells(text: str, look: Look, blank: Look) -> list[Cell]:
+    """One cell a column: a wide character is followed by an empty one, what has no width joins the one before it."""
+    cells: list[Cell] = []
+    for character in text:
+        width = get_character_cell_size(character)
+        if width == 0 and cells:
+            cells[-1] = (cells[-1][0] + character, look)
+        else:
+            cells.append((character, blank if character == " " else look))
+            cells.extend([("", look)] * (width - 1))
+    return cells
+
+
+def _changed(old: list[Cell | None], new: list[Cell | None], first: int, last: int) -> list[tuple[int, int]]:
+    """The stretches of columns to send: those that differ, with short gaps of known cells between them filled."""
+    # Terminals disagree about the width of some characters: then all that was drawn is sent.
+    whole = any(cell is not None and len(cell[0]) != 1 for cell in (*old, *new)) and old[first:last] != new[first:last]
+    stretches: list[tuple[int, int]] = []
+    known = len(old)
+    for column in range(first, last):
+        if new[column] is None or not (whole or column >= known or old[column] != new[column]):
+            continue
+        if stretches and column - (end := stretches[-1][1]) < _WORTH_A_MOVE and None not in new[end:column]:
+            stretches[-1] = (stretches[-1][0], column + 1)
+        else:
+            stretches.append((column, column + 1))
+    return stretches
+
+
+@lru_cache(maxsize=1024)
+def _change(old: Look, new: Look, blank: bool) -> tuple[str, Look]:
+    """The sequence that makes the attributes ``new``, and what they are then: a blank leaves the foreground on."""
+    (old_fg, old_bg, old_others), (fg, bg, others) = old, new
+    if blank and not others:
+        fg = fg or old_fg
+    if old_others - others or (old_fg and not fg) or (old_bg and not bg):
+        return f"\x1b[{';'.join(['0', *sorted(others), *filter(None, new[:2])])}m", new
+    parts = [*sorted(others - old_others), *([fg] if fg != old_fg else []), *([bg] if bg != old_bg else [])]
+    return (f"\x1b[{';'.join(parts)}m" if parts else ""), (fg, bg, others)
+
+
+@lru_cache(maxsize=1024)
+def _then(look: Look, codes: str) -> Look:
+    fg, bg, others = look
+    numbers = codes.split(";")
+    position = 0
+    while position < len(numbers):
+        code = numbers[position]
+        taken = 1
+        if code in ("", "0"):
+            fg, bg, others = PLAIN
+        elif code in ("38", "48"):
+            kind = numbers[position + 1] if position + 1 < len(numbers) else ""
+            taken = 3 if kind == "5" else 5
+            value = ";".join(numbers[position : position + taken])
+            fg, bg = (value, bg) if code == "38" else (fg, value)
+        elif code.isdigit() and (30 <= int(code) <= 39 or 90 <= int(code) <= 97):
+            fg = code
+        elif code.isdigit() and (40 <= int(code) <= 49 or 100 <= int(code) <= 107):
+            bg = code
+        else:
+            others |= {code}
+        position += taken
+    return fg, bg, others
