@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 from pathlib import Path
 
 from hhtui.engine.engine import Engine
@@ -80,8 +81,10 @@ async def _serve(root: Path, console: bool) -> int:
         # A signal in the middle of the replacement must not end us: mask and pending signals survive execve, and the
         # next image takes them when it can.
         signal.pthread_sigmask(signal.SIG_BLOCK, {*_ENDING, _RELOADING})
+        await asyncio.sleep(0.01)  # what came before the mask is caught but not told yet
         if interrupted.is_set():
-            os.kill(os.getpid(), signal.SIGTERM)
+            # To this thread, which survives execve: another one would take it, and take it along.
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
         _replace_image(root, console)
     await engine.stop(keep_apps=engine.keep_apps)
     if engine.backups.restarting and not interrupted.is_set():

@@ -26,7 +26,7 @@ def test_hangups_in_a_row_reload_and_never_end_the_engine(tmp_path: Path) -> Non
 
 
 def test_a_sigterm_during_a_reload_ends_engine_and_apps(tmp_path: Path) -> None:
-    for delay in (0.02, 0.15):
+    for delay in (0.01, 0.02, 0.03, 0.15):
         home = make_home(tmp_path / f"home-{delay}")
         make_app(home, "sleeper", autostart=True)
         with engine_process(home) as engine:
