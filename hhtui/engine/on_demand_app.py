@@ -89,7 +89,9 @@ class OnDemandApp:
         for peer in sorted(self.peers - peers):
             self.access_log().write(peer, "left")
         self.peers = peers
-        if peers or self.idle_since is None:
+        if peers:
+            self.idle_since = None
+        elif self.idle_since is None:
             self.idle_since = now
         elif self.ttl() and now - self.idle_since >= self.ttl():
             self._app.go_to_sleep(f"nobody visited for {self.ttl()} s")

@@ -33,8 +33,8 @@ async def test_a_tree_over_its_memory_limit_is_restarted_with_the_reason(engine:
             restart={"max_restarts": 2, "backoff_seconds": 0},
         )
     await until(lambda: {"greedy", "shared"} <= engine.fleet.supervisors.keys())
-    for app_id in ("shared", "greedy"):
-        assert (await command(engine, app_id, "start")).status is Status.RUNNING
+    assert (await command(engine, "shared", "start")).status is Status.RUNNING
+    await command(engine, "greedy", "start", wait=None)
     shared = engine.app("shared").runtime_info.process_id
     await until(lambda: engine.app("greedy").runtime_info.restarts == 1)
     await until(lambda: engine.app("greedy").status is Status.FAILED, 20)
