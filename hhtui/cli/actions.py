@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -70,9 +71,10 @@ def _run(session: Session, verb: str, app_ids: Sequence[str], every: bool, timeo
     stream = client.events() if timeout is not None else None
     first_error: HomeHelperError | None = None
     records: dict[str, dict[str, Any]] = {}
+    correlation_id = str(uuid.uuid4())  # one action of the user, however many apps
     for app_id in _chosen(client, verb, app_ids, every):
         try:
-            records[app_id] = client.command(app_id, verb)
+            records[app_id] = client.command(app_id, verb, correlation_id=correlation_id)
         except NoEngineError:
             raise
         except HomeHelperError as error:

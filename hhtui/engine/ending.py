@@ -228,7 +228,6 @@ class ProcessEnd:
         after, self.after_stop = self.after_stop, "rest"
         if app.found.manifest is None and after != "retry":
             app.fire(Trigger.GONE_STOPPED)
-            app.fire(Trigger.INVALIDATED, app.found.error)
         elif after == "start":
             app.start_after_install = True
             needs = app.launching.choose(app.found)

@@ -13,10 +13,12 @@ from hhtui.engine.announcements import announce_progress
 from hhtui.engine.apps.dependencies import problem as dependency_problem
 from hhtui.engine.apps.environment import declared_environment, environment_of
 from hhtui.engine.apps.found_app import FoundApp
+from hhtui.engine.apps.health import health_path
 from hhtui.engine.apps.launch import Launch, build_launch
 from hhtui.engine.lifecycle import Trigger
 from hhtui.engine.process.child import Child, spawn
 from hhtui.engine.process.tree import COOKIE_VARIABLE
+from hhtui.engine.tcp_table import holder, port_is_free
 from hhtui.errors import ConflictError, HomeHelperError
 from hhtui.model.app import Health, HealthReport, Status, Verb
 from hhtui.model.event import utc_now
@@ -239,6 +241,7 @@ class Launching:
             if obstacle is not None:
                 raise ConflictError(obstacle, app_id=app.app_id)
             await self.prepare()
+            self._refuse_stranger()
         except HomeHelperError as error:
             if epoch == app.epoch:
                 app.fire(Trigger.SPAWN_FAILED, error.message)
@@ -247,6 +250,16 @@ class Launching:
         async with app.services.starting:
             if epoch == app.epoch:
                 app.fire(Trigger.DEPENDENCIES_READY)
+
+    def _refuse_stranger(self) -> None:
+        """A stranger on the port would answer in the app's place and make it look healthy."""
+        app = self._app
+        port = app.record.runtime_info.assigned_port
+        manifest = app.found.manifest
+        if port is None or manifest is None or app.sleeps or health_path(manifest) is None or port_is_free(port):
+            return
+        who = sanitise(holder(port) or "another program", 100)
+        raise ConflictError(f"port {port} is held by {who}: end that, then start the app again", app_id=app.app_id)
 
     async def _describe(self) -> Launch:
         app = self._app

@@ -283,6 +283,8 @@ class Supervisor:
             if epoch != self.epoch:
                 return True  # the action itself moved on
         self.touch()
+        if self.found.error is not None and self.status in (Status.STOPPED, Status.FAILED):
+            self.fire(Trigger.INVALIDATED, self.found.error)  # the manifest broke while the app was on its way
         return True
 
     def _enter(self, status: Status) -> None:
@@ -294,7 +296,9 @@ class Supervisor:
         info.next_restart_in_seconds = None
         if status is Status.FAILED:
             info.error = info.reason
-        elif status not in (Status.INVALID, Status.BACKOFF):
+        elif status is Status.INVALID:
+            info.error = self.found.error
+        elif status is not Status.BACKOFF:
             info.error = None
         if status is Status.RUNNING:
             self.readiness.watch_health()
