@@ -28,7 +28,7 @@ docs: $(STAMP)
 
 lock: $(STAMP)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
-	  --extra uv --group dev --output-file requirements.lock pyproject.toml
+	  --extra uv --extra web --group dev --output-file requirements.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV) .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
