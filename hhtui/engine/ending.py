@@ -251,6 +251,7 @@ class ProcessEnd:
             uptime=uptime,
             failed=failed,
             ending=ending,
+            started=self._app.status is not Status.STARTING,
             jitter=random.uniform(-1, 1),
         )
 

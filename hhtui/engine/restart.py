@@ -29,15 +29,21 @@ class Verdict:
 
 @dataclass(slots=True)
 class CrashHistory:
-    """Times (monotonic seconds) of the crashes in the window, and how many came in a row without a healthy time."""
+    """Times (monotonic seconds) of the crashes in the window, and how many came in a row without a healthy time.
+
+    Seconds that starts took in vain are kept apart in ``vain`` and taken off all times: a start that never answers for
+    longer than the window would else be repeated for ever.
+    """
 
     times: list[float] = field(default_factory=list)
     in_a_row: int = 0
+    vain: float = 0.0
 
     def clear(self) -> None:
         """Forget all crashes: the user acted, or the app was healthy long enough."""
         self.times.clear()
         self.in_a_row = 0
+        self.vain = 0.0
 
 
 def policy_of_schedule(policy: RestartPolicy, *, named: bool) -> RestartPolicy:
@@ -54,13 +60,15 @@ def decide(
     uptime: float,
     failed: bool,
     ending: str,
+    started: bool = True,
     jitter: float = 0.0,
 ) -> Verdict:
     """What follows an exit at ``now`` after ``uptime`` seconds; records it in ``history``.
 
-    ``failed`` is false for exit code 0. ``ending`` is what happened, such as "exited 1". ``jitter`` is in [-1, 1] and
-    moves the backoff by up to a tenth. An app that ran for a whole window starts with a clean slate. The first crash is
-    restarted at once; the wait doubles from ``backoff_seconds`` with the second in a row.
+    ``failed`` is false for exit code 0. ``ending`` is what happened, such as "exited 1". ``started`` is false if it
+    was still starting: then ``uptime`` is no time that it ran. ``jitter`` is in [-1, 1] and moves the backoff by up to
+    a tenth. An app that ran for a whole window starts with a clean slate. The first crash is restarted at once; the
+    wait doubles from ``backoff_seconds`` with the second in a row.
     """
     if policy.policy == "never":
         if failed:
@@ -69,15 +77,21 @@ def decide(
     if policy.policy == "on-failure" and not failed:
         history.clear()
         return Verdict(Decision.DONE, 0, f"{ending}; its restart policy is on-failure")
-    if uptime >= policy.window_seconds:
+    if not started:
+        history.vain += uptime
+    elif uptime >= policy.window_seconds:
         history.clear()
+    now -= history.vain
     history.times = [time for time in history.times if now - time < policy.window_seconds]
     history.times.append(now)
     history.in_a_row += 1
     count = len(history.times)
     if count >= max(policy.max_restarts, 1) or policy.max_restarts == 0:
         times = _TIMES[count - 1] if count <= len(_TIMES) else f"{count} times"
-        return Verdict(Decision.GIVE_UP, 0, f"{ending} {times} in {policy.window_seconds:g} s")
+        span = policy.window_seconds
+        if history.vain >= span:
+            span = round(span + history.vain)
+        return Verdict(Decision.GIVE_UP, 0, f"{ending} {times} in {span:g} s")
     delay = 0.0
     if history.in_a_row > 1:
         exponent = min(history.in_a_row - 2, 60)

@@ -77,6 +77,23 @@ async def test_the_last_lines_of_stderr_stay_beside_the_reason(engine: Engine) -
     assert saved["stderr"] == info.exit.stderr
 
 
+async def test_an_app_that_never_answers_its_health_page_fails_though_each_start_takes_longer_than_the_window(
+    engine: Engine,
+) -> None:
+    make_app(
+        engine.home.root,
+        "mute",
+        endpoints={"health": "/health"},
+        start={"timeout_seconds": 0.3},
+        restart={"max_restarts": 3, "window_seconds": 0.2, "backoff_seconds": 0.01},
+    )
+    await until(lambda: engine.fleet.supervisors.get("mute"))
+    await command(engine, "mute", "start", wait=None)
+    await until(lambda: engine.app("mute").status is Status.FAILED)
+    assert engine.app("mute").runtime_info.restarts == 2
+    assert "three times in 1 s" in str(engine.app("mute").runtime_info.error)
+
+
 async def test_three_failed_checks_in_a_row_are_an_error_and_restart_only_where_that_is_wished(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

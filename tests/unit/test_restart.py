@@ -34,6 +34,20 @@ def test_crashes_that_left_the_window_do_not_count() -> None:
     assert all(crash(history, n * 61).decision is Decision.RETRY for n in range(20))
 
 
+def test_starts_that_never_answer_give_up_however_long_each_of_them_takes() -> None:
+    history = CrashHistory()
+    verdicts = [crash(history, n * 65, uptime=60, started=False, ending="did not answer") for n in range(5)]
+    assert [v.decision for v in verdicts] == [Decision.RETRY] * 4 + [Decision.GIVE_UP]
+    assert verdicts[-1].words == "did not answer five times in 360 s"
+
+
+def test_a_slow_start_that_failed_is_no_healthy_time_but_one_that_then_ran_is() -> None:
+    history = CrashHistory()
+    crash(history, 0)
+    assert crash(history, 100, uptime=100, started=False).delay == 1
+    assert crash(history, 300, uptime=100).delay == 0
+
+
 def test_a_healthy_time_as_long_as_the_window_resets_the_backoff() -> None:
     history = CrashHistory()
     crash(history, 0)
