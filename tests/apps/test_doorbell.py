@@ -184,7 +184,7 @@ async def test_after_closing_a_visitor_that_does_not_leave_is_hung_up_on() -> No
     with contextlib.suppress(ConnectionResetError):
         while await reader.read(4096):
             pass
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     writer.close()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from datetime import datetime
 from typing import Any
 
@@ -227,14 +226,3 @@ async def test_a_state_with_messages_of_an_unknown_form_restores_the_rest(bus):
     state = bus.state()
     state["messages"] += [{"id": "x"}, 5, None]
     assert numbers(EventBus.restored("pi", state).recent()) == [0]
-
-
-async def test_publishing_costs_microseconds_with_many_slow_readers(bus):
-    for _ in range(20):
-        bus.subscribe(maxsize=10)
-    samples = []
-    for n in range(2000):
-        started = time.perf_counter()
-        bus.publish(EventType.ERROR, "system", {"n": n})
-        samples.append(time.perf_counter() - started)
-    assert sorted(samples)[len(samples) // 2] < 0.0005

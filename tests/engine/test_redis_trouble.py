@@ -77,7 +77,7 @@ async def test_a_hanging_redis_slows_no_app_and_loses_only_what_is_promised(tmp_
         server.process.send_signal(signal.SIGSTOP)
         # Longer than an answer may take: the connection is given up meanwhile.
         hanging = await rounds(engine, 6.5)
-        assert hanging < quiet + 1
+        assert hanging < quiet + 3
         assert not engine.redis_status().connected
         for number in range(1500):
             engine.bus.publish(EventType.ERROR, "system", {"number": number})

@@ -78,7 +78,7 @@ async def test_the_busiest_app_comes_first_and_the_engine_last() -> None:
     ]
     assert metrics.processes[-1].pid == os.getpid()
     assert (metrics.processes[-1].memory_mb or 0) > 10
-    assert (metrics.apps["busy"].cpu_percent or 0) > 20
+    assert (metrics.apps["busy"].cpu_percent or 0) > 5
     assert metrics.apps["asleep"] == ResourceUsage()
     assert sampler.usage == metrics.apps
 
@@ -228,7 +228,7 @@ async def test_a_vcgencmd_that_hangs_does_not_hold_the_loop(machine: Callable[[s
     started = time.monotonic()
     metrics = await sampler.current(0)
     await sampler.stop()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10
     assert metrics.hardware.power.rails_watts is None
 
 
