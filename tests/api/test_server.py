@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import pytest
 
+from hhtui.client.wire import EngineRefusedError
 from hhtui.engine.api import server as server_module
 from hhtui.engine.api.server import ApiServer, bind_unix_socket
 from hhtui.engine.engine import Engine
@@ -166,6 +167,26 @@ async def test_a_slow_second_request_on_a_kept_connection_is_cut_off_too(
     writer.close()
 
 
+async def test_who_connects_beyond_the_limit_is_told_so_and_served_when_others_leave(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for protocol in _limited(served):
+        monkeypatch.setattr(protocol, "_limit", 3)
+    held = [await connect(served.socket) for _ in range(3)]
+    with pytest.raises(EngineRefusedError, match="3 clients are connected"):
+        await served.link.health()
+    for _, writer in held:
+        writer.close()
+        await writer.wait_closed()
+    await until(lambda: not any(state.connections for state in served.engine._server._states))
+    assert (await served.link.health())["pid"] == os.getpid()
+
+
+def _limited(served: Served) -> list[Any]:
+    """What makes a protocol for each connection: one for the socket, one for the export."""
+    return [server._protocol_factory for server in served.engine._server._servers]  # type: ignore[attr-defined]
+
+
 async def test_connections_beyond_the_limit_are_closed_and_the_socket_still_answers(served: Served) -> None:
     writers = []
     for _ in range(server_module.MAX_EXPORT_CONNECTIONS):
@@ -174,7 +195,8 @@ async def test_connections_beyond_the_limit_are_closed_and_the_socket_still_answ
     reader, extra = await connect(served.export_port)
     extra.write(whole("GET /health"))
     with contextlib.suppress(ConnectionError):
-        assert await asyncio.wait_for(reader.read(), 5) == b""
+        answer = await asyncio.wait_for(reader.read(), 5)
+        assert answer.startswith(b"HTTP/1.1 503") and b'"error": "busy"' in answer
     assert (await served.link.health())["pid"] == os.getpid()
     for writer in [*writers, extra]:
         writer.close()

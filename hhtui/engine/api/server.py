@@ -207,10 +207,13 @@ class _Protocol(H11Protocol):
         super().__init__(config, server_state, app_state)
         self._limit = limit
         self._deadline: asyncio.TimerHandle | None = None
+        self._one_too_many = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self._limit:
+        # Who is one too many is told so once it has asked: an answer before that is lost in the reset that follows.
+        self._one_too_many = len(self.connections) > self._limit
+        if len(self.connections) > 2 * self._limit:
             transport.abort()
             return
         self._arm()
@@ -222,6 +225,10 @@ class _Protocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         if not self._serving:
             self._arm()
+        if self._one_too_many:
+            words = f"{self._limit} clients are connected, and no more can be: try again in a moment"
+            self._refuse(503, "busy", words)
+            return
         super().data_received(data)
 
     def handle_events(self) -> None:
@@ -248,7 +255,11 @@ class _Protocol(H11Protocol):
             self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        body = json.dumps({"error": "bad_request", "message": "the request is not HTTP/1.1", "details": {}}).encode()
+        self._refuse(400, "bad_request", "the request is not HTTP/1.1")
+
+    def _refuse(self, status: int, slug: str, message: str) -> None:
+        """Answer with an error in our form, whatever was asked, and close."""
+        body = json.dumps({"error": slug, "message": message, "details": {}}).encode()
         headers = [
             *self.server_state.default_headers,
             (b"content-type", b"application/json"),
@@ -256,7 +267,7 @@ class _Protocol(H11Protocol):
             (b"connection", b"close"),
         ]
         with contextlib.suppress(h11.LocalProtocolError):
-            self.transport.write(self.conn.send(h11.Response(status_code=400, headers=headers)) or b"")
+            self.transport.write(self.conn.send(h11.Response(status_code=status, headers=headers)) or b"")
             self.transport.write(self.conn.send(h11.Data(data=body)) or b"")
             self.transport.write(self.conn.send(h11.EndOfMessage()) or b"")
         self.transport.close()
