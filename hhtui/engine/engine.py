@@ -32,6 +32,7 @@ from hhtui.engine.process.tree import ProcessTable
 from hhtui.engine.redis_keys import register_keys
 from hhtui.engine.registry import LoadedRegistry, load_registry
 from hhtui.engine.rooms import Rooms
+from hhtui.engine.start_time import correct_start
 from hhtui.errors import HomeHelperError
 from hhtui.model.app import AppRecord, Status, Verb
 from hhtui.model.config_file import load_config
@@ -322,6 +323,7 @@ class Engine(Rooms):
         usage = self.sampler.usage.get(record.app_id)
         if usage is not None:
             record.runtime_info.resource_usage = usage
+        correct_start(record.runtime_info)
         return record
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,12 @@ def test_a_jump_of_ten_years_restarts_nothing_and_expires_no_log(
     after = engine.client.app("steady")["runtime_info"]
     assert after["restarts"] == before["restarts"] == 0
     page = engine.client.log_page("steady", "app", page_size=5)
+    started_at = engine.client.app("steady")["runtime_info"]["started_at"]
+    assert abs((datetime.fromisoformat(started_at) - datetime.now(UTC)).total_seconds() - jump) < 60
+    clock.write_text("+0")
+    # The clock is set right while the app runs on: its uptime stays what it is.
+    started_at = engine.client.app("steady")["runtime_info"]["started_at"]
+    assert abs((datetime.fromisoformat(started_at) - datetime.now(UTC)).total_seconds()) < 60
     years = {line["time"][:4] for line in page["lines"] if line["time"]}
     assert years <= {str(time.gmtime().tm_year + 10 * (1 if jump > 0 else -1) + shift) for shift in (-1, 0, 1)}
 
