@@ -159,7 +159,8 @@ def _options(command: click.Command, context: click.Context) -> list[str]:
 
 
 def _roff(text: str) -> str:
-    text = re.sub(r"\s+", " ", text).replace("\\", "\\e").replace("-", "\\-")
+    # A terminal without UTF-8 has no ellipsis.
+    text = re.sub(r"\s+", " ", text.replace("…", "...")).replace("\\", "\\e").replace("-", "\\-")
     return f"\\&{text}" if text.startswith((".", "'")) else text
 
 

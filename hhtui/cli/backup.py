@@ -12,10 +12,10 @@ import click
 
 from hhtui.cli.console import Console, Table
 from hhtui.cli.session import Session, command, number_of
-from hhtui.cli.states import local_time, text_of
+from hhtui.cli.states import local_time, proof_line, text_of
 from hhtui.cli.task import ProgressLines, run_task
 from hhtui.errors import HomeHelperError, NoEngineError
-from hhtui.text import human_bytes, human_duration
+from hhtui.text import human_bytes
 
 if TYPE_CHECKING:
     from hhtui.client.sync import EngineClient, EventReader
@@ -145,21 +145,6 @@ def _list(session: Session) -> None:
         ("last error", status.get("last_error")),
     ]
     console.pairs(rows)
-
-
-def proof_line(proof: Any) -> str:
-    """``2 days ago (homehelper-….tar.gz)`` of the last test restore."""
-    from datetime import UTC, datetime
-
-    from hhtui.cli.states import moment_of
-
-    moment = moment_of(proof.get("at")) if isinstance(proof, dict) else None
-    if moment is None:
-        return "no restore was ever tried: `hhtui backup --prove` does"
-    ago = human_duration((datetime.now(UTC) - moment).total_seconds())
-    if not proof.get("ok"):
-        return f"FAILED {ago} ago: {proof.get('error')}"
-    return f"{ago} ago ({proof.get('archive')})"
 
 
 def _prove(session: Session, path: str | None) -> None:

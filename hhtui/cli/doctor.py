@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import locale
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,13 @@ _COLOURS = {"ok": GREEN, "warning": YELLOW, "error": RED}
 
 
 @command()
-@click.option("--report", metavar="FILE", help="Also write a bundle for a bug report, without secrets.")
+@click.option(
+    "--report",
+    metavar="[FILE]",
+    is_flag=False,
+    flag_value="",
+    help="Also write a bundle for a bug report, without secrets; else named by the time, here.",
+)
 @click.option("--problems", is_flag=True, help="Leave out what is in order.")
 def doctor(session: Session, report: str | None, problems: bool) -> None:
     """Check the machine, the home, the engine and the apps; exit code 1 if something is broken."""
@@ -39,17 +46,22 @@ def doctor(session: Session, report: str | None, problems: bool) -> None:
         here.append(_finding("version", "warning", note, "hhtui engine reload"))
     request: dict[str, Any] = {"task": "diagnose", "root": str(session.home.root), "engine": engine, "redis": redis}
     if report is not None:
-        request |= {"report": str(Path(report).expanduser().absolute()), "findings": here}
+        name = report or f"hhtui-report-{time.strftime('%Y%m%dT%H%M%S')}.tar.gz"
+        request |= {"report": str(Path(name).expanduser().absolute()), "findings": here}
     answer = run_task(console, MODULE, request, "looking")
     findings = [*answer["findings"], *here]
     counts = {level: sum(finding["level"] == level for finding in findings) for level in _GLYPHS}
     if console.json:
-        console.document({"findings": findings, **counts, "report": answer.get("report")})
+        console.document(
+            {"findings": findings, **counts, "report": answer.get("report"), "notes": answer.get("notes") or []}
+        )
     else:
         for finding in findings:
             if not problems or finding["level"] != "ok":
                 _print(console, finding)
         console.words(f"{counts['ok']} ok, {counts['warning']} warnings, {counts['error']} errors")
+        for note in answer.get("notes") or []:
+            console.complain(f"{note}; `sudo hhtui doctor --report` has them")
         if report is not None:
             console.words(f"{answer['report']}: {human_bytes(answer['bytes'])}; look at it before you send it")
     if counts["error"]:

@@ -37,7 +37,7 @@ def status(session: Session) -> None:
         console.document(info)
         return
     _tell(console, info)
-    from hhtui.cli.backup import proof_line
+    from hhtui.cli.states import proof_line
 
     try:
         console.pairs([("proven", proof_line(session.client().backups().get("proven")))])

@@ -109,3 +109,14 @@ def why(record: dict[str, Any]) -> str:
         names = sanitise(", ".join(map(str, changed)), 200)
         return f"{words}; changed since its start, restart it: {names}" if words else f"changed since start: {names}"
     return words
+
+
+def proof_line(proof: Any) -> str:
+    """``2 days ago (homehelper-….tar.gz)`` of the last test restore."""
+    moment = moment_of(proof.get("at")) if isinstance(proof, dict) else None
+    if moment is None:
+        return "never: `hhtui backup --prove` tries one"
+    ago = human_duration((datetime.now(UTC) - moment).total_seconds())
+    if not proof.get("ok"):
+        return f"FAILED {ago} ago: {proof.get('error')}"
+    return f"{ago} ago ({proof.get('archive')})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hhtui.cli.console import BOLD, DIM, Console, Table, fitted
-from hhtui.cli.states import colours_of, local_time, runtime, state_text, text_of, uptime_of, why
+from hhtui.cli.states import colours_of, local_time, proof_line, runtime, state_text, text_of, uptime_of, why
 from hhtui.client.wire import skew
 from hhtui.errors import HomeHelperError
 from hhtui.paths import Home
@@ -38,9 +38,20 @@ def show_status(console: Console, home: Home, client: EngineClient, app_id: str 
         console.complain(str(problem))
     if note := skew(engine.get("version")):
         console.complain(note)
+    if proof := _proof(client):
+        console.words(proof)
     if not records:
         apps = home.default_apps_dir
         console.words(f"no apps yet: put a folder with a homehelper.json into {apps}, or try `hhtui new {apps}/hello`")
+
+
+def _proof(client: EngineClient) -> str:
+    """When a restore was last proven to work; nothing of a home that has no backups."""
+    try:
+        told = client.backups()
+    except HomeHelperError:
+        return ""
+    return f"last proven restore: {proof_line(told.get('proven'))}" if told.get("backups") else ""
 
 
 def _print_table(console: Console, records: list[dict[str, Any]]) -> None:

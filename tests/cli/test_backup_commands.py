@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from hhtui.engine.backup.journal import AREA
 from tests.backup.archives import archive_of, make_full_home, state_of
 from tests.cli.conftest import run_hhtui
+from tests.engine.engine_process import EngineProcess
 from tests.engine.homes import make_app
 
 
@@ -42,6 +44,17 @@ def test_a_backup_is_made_listed_proven_and_restored_without_an_engine(root: Pat
     # The registry comes back at rest, the database as SQLite's own copy.
     apart = {"registry/apps.json": None, "data/lamp/database/lamp.db": None}
     assert {**after, **apart} == {**before, **apart}
+
+
+def test_status_tells_when_a_restore_was_last_proven(own: EngineProcess) -> None:
+    own.start()
+    assert "restore" not in run_hhtui(own.root, "status").err
+    assert run_hhtui(own.root, "backup").code == 0
+    assert "last proven restore: never" in run_hhtui(own.root, "status").err
+    assert run_hhtui(own.root, "backup", "--prove").code == 0
+    told = run_hhtui(own.root, "status").err
+    assert re.search(r"last proven restore: \S+ ago \(homehelper-\w+\.tar\.gz\)", told), told
+    assert "restore" not in run_hhtui(own.root, "status", "--quiet").err
 
 
 def test_a_restore_in_a_script_needs_a_yes(root: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hhtui.engine.backup.opening import open_home
+from hhtui.engine.doctor.access import Standing, check_access, standing_on
+from hhtui.engine.doctor.account import check_account
 from hhtui.engine.doctor.apps import check_apps
 from hhtui.engine.doctor.findings import Finding, error
 from hhtui.engine.doctor.house import check_house
@@ -18,17 +20,18 @@ from hhtui.engine.tasks import Progress, run_task
 
 
 def diagnose(request: dict[str, Any], _progress: Progress) -> dict[str, Any]:
-    """``{findings}``, and ``{report, bytes}`` if a report was asked for. A check that fails itself is a finding."""
+    """``{findings}``, with a report ``{report, bytes, notes}`` too. A check that fails itself is a finding."""
     home, config, _ = open_home(request["root"])
     engine, redis = request.get("engine"), request.get("redis")
     found: list[Finding] = []
-    every: tuple[Callable[[], Iterator[Finding]], ...] = (
-        lambda: check_machine(home),
-        lambda: check_house(home, engine),
-        lambda: check_apps(home, config, engine),
-        lambda: check_redis(config, redis),
-        check_unit,
-    )
+    every: list[Callable[[], Iterator[Finding]]] = [lambda: check_machine(home), lambda: check_access(home)]
+    if standing_on(home) is not Standing.STRANGER:
+        every += [
+            lambda: check_house(home, engine),
+            lambda: check_apps(home, config, engine),
+            lambda: check_redis(config, redis),
+        ]
+    every += [check_unit, lambda: check_account(home)]
     for checks in every:
         try:
             found.extend(checks())
@@ -39,8 +42,7 @@ def diagnose(request: dict[str, Any], _progress: Progress) -> dict[str, Any]:
     answer: dict[str, Any] = {"findings": documents}
     if path := request.get("report"):
         all_findings = [*documents, *(request.get("findings") or [])]
-        size = write_report(Path(path), home, config, all_findings, {"engine": engine, "redis": redis})
-        answer |= {"report": path, "bytes": size}
+        answer |= write_report(Path(path), home, config, all_findings, {"engine": engine, "redis": redis})
     return answer
 
 

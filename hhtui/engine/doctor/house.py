@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-import grp
 import os
-import pwd
 import stat
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +11,8 @@ from typing import Any
 from hhtui.engine.backup.journal import journal_path
 from hhtui.engine.backup.quiesce import living
 from hhtui.engine.backup.state import load_state
+from hhtui.engine.doctor.access import Standing, standing_on
+from hhtui.engine.doctor.access import user_name as _user
 from hhtui.engine.doctor.findings import Finding, error, ok, warning
 from hhtui.errors import InvalidInputError
 from hhtui.model.config_file import load_config
@@ -35,14 +35,19 @@ def check_house(home: Home, engine: dict[str, Any] | None) -> Iterator[Finding]:
 
 def _folders(home: Home) -> Iterator[Finding]:
     owner = home.root.stat().st_uid
+    member = standing_on(home) is Standing.MEMBER
     bad = False
     for folder in (home.root, home.config_dir, home.registry_dir, home.data_dir, home.logs_dir, home.run_dir):
         if folder.exists() and not folder.is_dir():
             bad = True
             yield error("home", f"{folder} is no folder", f"move it away: mv {folder} {folder}.old")
+        elif folder.is_dir() and member:
+            if not os.access(folder, os.R_OK | os.X_OK):
+                bad = True
+                yield warning("home", f"{folder} cannot be read by {_user(os.geteuid())}", f"sudo chmod g+rx {folder}")
         elif folder.is_dir() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             bad = True
-            mend = f"run hhtui as {_user(owner)}, or: sudo chown -R {_user(os.geteuid())} {folder}"
+            mend = f"sudo chown -R {_user(owner)} {folder}; sudo chmod u+rwx {folder}"
             yield error("home", f"{folder} cannot be written by {_user(os.geteuid())}", mend)
         elif folder.is_dir() and folder.stat().st_uid != owner:
             bad = True
@@ -68,22 +73,20 @@ def _rights(home: Home) -> Iterator[Finding]:
                 yield error("rights", f"anybody can read the secrets in {path}", f"chmod 600 {path}")
         except OSError:
             continue
-    try:
-        status = home.engine_socket.stat()
-    except OSError:
-        return
-    group = status.st_gid
-    if status.st_uid != os.geteuid() and os.geteuid() != 0 and group not in (*os.getgroups(), os.getegid()):
-        mend = f"sudo usermod -aG {_group(group)} {_user(os.geteuid())}, then log in anew"
-        yield error("rights", f"{_user(os.geteuid())} may not use the engine's socket", mend)
 
 
 def _config(home: Home) -> Iterator[Finding]:
+    if home.config_file.exists() and not os.access(home.config_file, os.R_OK):
+        if standing_on(home) is Standing.OWNER:
+            yield error("config", f"{home.config_file} cannot be read", f"chmod u+rw {home.config_file}")
+        return
     try:
         loaded = load_config(home)
     except InvalidInputError as problem:
         yield error("config", problem.message, "`hhtui config validate` after each change; config.backup.json is older")
         return
+    if home.dotenv.exists() and not os.access(home.dotenv, os.R_OK):
+        loaded.warnings.clear()
     for line in loaded.warnings:
         yield warning("config", line, "correct its spelling, or remove it")
     yield ok("config", f"{home.config_file} is valid" if home.config_file.exists() else "all settings are the defaults")
@@ -96,6 +99,8 @@ def _state_files(home: Home) -> Iterator[Finding]:
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as problem:
+            if isinstance(problem, PermissionError) and standing_on(home) is Standing.MEMBER:
+                continue
             words = problem.strerror if isinstance(problem, OSError) else str(problem)
             yield error("state", f"{path}: {words}", "the engine's next start takes the newest good copy")
     broken = [path for folder in (home.config_dir, home.registry_dir) for path in folder.glob("*.broken-*")]
@@ -138,6 +143,8 @@ def _lock_holder(home: Home) -> str:
 
 
 def _backups(home: Home) -> Iterator[Finding]:
+    if home.backups_dir.is_dir() and not os.access(home.backups_dir, os.R_OK | os.X_OK):
+        return
     state = load_state(home)
     if state.last_error:
         yield error("backup", f"the last backup failed: {state.last_error}", "mend that, then `hhtui backup`")
@@ -148,17 +155,3 @@ def _backups(home: Home) -> Iterator[Finding]:
     if state.proven is not None and not state.proven.get("ok"):
         words = f"{state.proven.get('archive')} cannot be restored: {state.proven.get('error')}"
         yield error("backup", words, "`hhtui backup`, then `hhtui backup --prove`")
-
-
-def _user(number: int) -> str:
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return str(number)
-
-
-def _group(number: int) -> str:
-    try:
-        return grp.getgrgid(number).gr_name
-    except KeyError:
-        return str(number)

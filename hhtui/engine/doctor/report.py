@@ -7,11 +7,13 @@ import json
 import os
 import platform
 import re
+import stat
 import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from hhtui import __version__
 from hhtui.engine.api.export import exported_record
@@ -32,9 +34,15 @@ _TELLING = re.compile(
 )
 
 
-def write_report(path: Path, home: Home, config: Config, findings: list[dict[str, str]], extra: dict[str, Any]) -> int:
-    """Write the bundle (tar.gz, mode 0600); how many bytes. HomeHelperError if it cannot be written."""
-    secrets = sorted(_secrets(home, config), key=len, reverse=True)
+def write_report(
+    path: Path, home: Home, config: Config, findings: list[dict[str, str]], extra: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the bundle (tar.gz, mode 0600): ``{report, bytes, notes}``. HomeHelperError if it cannot be written.
+
+    Where a file of secrets cannot be read, they could not be found in a log either: the logs stay out, as a note says.
+    """
+    known, unread = _secrets(home, config)
+    secrets = sorted(known, key=len, reverse=True)
     documents: dict[str, str] = {
         "findings.json": json.dumps(findings, indent=1),
         "machine.json": json.dumps(_machine(), indent=1),
@@ -43,7 +51,16 @@ def write_report(path: Path, home: Home, config: Config, findings: list[dict[str
         "engine.json": json.dumps(extra, indent=1, default=str),
         "files.txt": "\n".join(_files(home)),
     }
-    for log in (home.engine_log, *sorted(home.system_logs_dir.glob("*.log")), home.run_dir / "engine.stderr"):
+    logs = [home.engine_log, *sorted(home.system_logs_dir.glob("*.log")), home.run_dir / "engine.stderr"]
+    notes = []
+    if unread:
+        logs = []
+        names = ", ".join(str(path) for path in unread)
+        notes.append(
+            f"the logs are left out: secrets to be removed from them are in {names}, which cannot be read here"
+        )
+        documents["notes.txt"] = "\n".join(notes)
+    for log in logs:
         if (text := _tail(log)) is not None:
             documents[f"logs/{log.name}"] = text
     packed = io.BytesIO()
@@ -56,10 +73,12 @@ def write_report(path: Path, home: Home, config: Config, findings: list[dict[str
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                os.fchmod(descriptor, 0o600)
             file.write(packed.getvalue())
     except OSError as error:
         raise HomeHelperError(f"{path}: cannot be written: {error.strerror}") from None
-    return len(packed.getvalue())
+    return {"report": str(path), "bytes": len(packed.getvalue()), "notes": notes}
 
 
 def scrub(text: str, secrets: list[str]) -> str:
@@ -71,38 +90,56 @@ def scrub(text: str, secrets: list[str]) -> str:
     return "\n".join(sanitise(line, 4000) for line in text.split("\n"))
 
 
-def _secrets(home: Home, config: Config) -> set[str]:
+def _secrets(home: Home, config: Config) -> tuple[set[str], list[Path]]:
+    """Every secret known to be in the home, and the files of secrets that cannot be read."""
     found: set[str] = set()
+    unread: list[Path] = []
     for name in SECRET_KEYS:
         section, key = name.split(".")
         value = getattr(getattr(config, section), key, None)
         if value is not None:
-            found.add(value.get_secret_value())
-    for path in (home.dotenv, home.secrets_env):
-        found |= _values(path)
-    try:
-        access = read_json_object(home.redis_dir / "access.json")
-        found.add(str(access.get("engine_password")))
-        found |= {str(user.get("password")) for user in (access.get("apps") or {}).values()}
-    except (OSError, ValueError, AttributeError):
-        pass
-    for record in read_records(home)[0].values():
+            found |= {value.get_secret_value(), *_parts(value.get_secret_value())}
+    access = home.redis_dir / "access.json"
+    files = [home.dotenv, home.secrets_env]
+    records = read_records(home)[0].values()
+    for record in records:
         environment = record.manifest.get("environment")
         found |= {str(value) for value in environment.values()} if isinstance(environment, dict) else set()
         env_file = record.manifest.get("env_file")
-        found |= _values(Path(record.path) / env_file) if isinstance(env_file, str) else set()
-    return {secret for secret in found if len(secret) >= _SHORTEST}
+        if isinstance(env_file, str):
+            files.append(Path(record.path) / env_file)
+    for path in (*files, access):
+        try:
+            found |= _passwords(path) if path == access else _values(path)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError):
+            unread.append(path)
+    return {secret for secret in found if len(secret) >= _SHORTEST}, unread
+
+
+def _parts(text: str) -> set[str]:
+    """What is secret in a URL, as a program that calls it may log it: its password, its path and its query."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return set()
+    return {parts.password or "", parts.path.strip("/"), parts.query} if parts.netloc else set()
 
 
 def _values(path: Path) -> set[str]:
     from dotenv import dotenv_values
 
-    try:
-        return (
-            {value for value in dotenv_values(path, interpolate=False).values() if value} if path.is_file() else set()
-        )
-    except (OSError, UnicodeDecodeError):
-        return set()
+    path.stat()
+    return {value for value in dotenv_values(path, interpolate=False).values() if value}
+
+
+def _passwords(path: Path) -> set[str]:
+    """Of the private Redis server's users."""
+    access = read_json_object(path)
+    users = access.get("apps")
+    found = {str(user.get("password")) for user in users.values()} if isinstance(users, dict) else set()
+    return {str(access.get("engine_password")), *found}
 
 
 def _apps(home: Home) -> list[dict[str, Any]]:
