@@ -16,6 +16,7 @@ from hhtui.engine.apps.found_app import FoundApp
 from hhtui.engine.apps.health import health_path
 from hhtui.engine.apps.launch import Launch, build_launch
 from hhtui.engine.lifecycle import Trigger
+from hhtui.engine.logs.runs import note_run
 from hhtui.engine.process.child import Child, spawn
 from hhtui.engine.process.tree import COOKIE_VARIABLE
 from hhtui.engine.tcp_table import holder, port_is_free
@@ -318,6 +319,9 @@ class Launching:
         info.identity = self.child.identity
         info.instance = cookie
         info.started_at = utc_now()
+        # The disk may be slow, and the app does not wait for a mark in its log.
+        log_dir, pid, reason = home.app_logs(app.app_id), self.child.pid, info.reason
+        self._loop.run_in_executor(None, note_run, log_dir, info.started_at, pid, reason)
         self.compare()
         info.health = Health.UNKNOWN
         info.health_report = HealthReport()

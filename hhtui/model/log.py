@@ -28,6 +28,8 @@ class LogQuery(BaseModel):
 
     ``after`` (a ``LogPage.end``) asks for what was written since, for following: the oldest ``page_size`` such lines,
     complete ones only; with ``partial`` also a last one without a newline, as an app that is gone may leave it.
+    ``offset`` and ``at`` ask for the page that holds that byte, or the first line written from that time on; they go
+    without ``search``. With ``context`` each match comes with up to so many lines before and after it.
     Times are compared to the millisecond, both ends included; a line whose time is not known is in no such span.
     """
 
@@ -39,12 +41,17 @@ class LogQuery(BaseModel):
     until: datetime | None = None
     after: int | None = Field(None, ge=0)
     partial: bool = False
+    offset: int | None = Field(None, ge=0)
+    at: datetime | None = None
+    context: int = Field(0, ge=0, le=50)
 
 
 class LogLine(BaseModel):
     """One line without its newline; ``offset`` counts bytes since the log began, ``size`` its own bytes.
 
     ``cut``: the text is not all of it; ``partial``: no newline has come yet. Bytes that are no UTF-8 read ``\\xNN``.
+    ``name``: where logs are merged, the one that it is from. ``match`` is false for the lines around a match. ``run``:
+    the app was started between the line before and this one; why.
     """
 
     offset: int
@@ -53,6 +60,9 @@ class LogLine(BaseModel):
     size: int
     cut: bool = False
     partial: bool = False
+    name: str | None = None
+    match: bool = True
+    run: str | None = None
 
     @field_serializer("time")
     def _time(self, value: datetime | None) -> str | None:
@@ -63,7 +73,9 @@ class LogPage(BaseModel):
     """Lines in file order, counted over the whole rotated set. ``start`` is the offset of the first byte still kept.
 
     ``end`` is where following goes on (``LogQuery.after``): behind the last complete line, or behind the last one given
-    where more than a page was written since. ``total_lines`` and ``pages`` count what the query selects.
+    where more than a page was written since. ``total_lines`` and ``pages`` count what the query selects, lines around
+    matches apart. Several logs may be asked for as one, their names joined by ``+`` (``app+error+access``): their lines
+    are merged by time, and offsets count the bytes of all of them in that order.
     """
 
     app_id: str

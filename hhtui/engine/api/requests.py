@@ -160,7 +160,7 @@ def log_query(request: Request) -> LogQuery:
     """The page, search and times asked for; times without a zone are UTC."""
     wanted: dict[str, Any] = {
         name: request.query_params[name]
-        for name in ("page", "page_size", "search", "since", "until", "after")
+        for name in ("page", "page_size", "search", "since", "until", "after", "offset", "at", "context")
         if request.query_params.get(name)
     }
     wanted |= {name: flag(request, name) for name in ("regex", "partial")}
@@ -168,7 +168,8 @@ def log_query(request: Request) -> LogQuery:
         query = LogQuery.model_validate(wanted)
     except ValidationError as error:
         raise InvalidInputError(first_problem(error)) from None
-    return query.model_copy(update={"since": _in_utc(query.since), "until": _in_utc(query.until)})
+    moments = {"since": query.since, "until": query.until, "at": query.at}
+    return query.model_copy(update={name: _in_utc(moment) for name, moment in moments.items()})
 
 
 def _in_utc(moment: datetime | None) -> datetime | None:

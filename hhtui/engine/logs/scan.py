@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
@@ -40,25 +39,6 @@ def _ascii(needle: bytes) -> Matcher:
             yield lower.rfind(b"\n", 0, found) + 1
             end = lower.find(b"\n", found)
             found = lower.find(needle, end) if end >= 0 else -1
-
-    return matches
-
-
-def expression(pattern: str) -> Matcher:
-    """Lines in which the regular expression matches somewhere; re.error, OverflowError, RecursionError."""
-    search = re.compile(pattern).search
-
-    def matches(block: bytes) -> Iterator[int]:
-        if block.isascii():
-            start = 0
-            for text in block.decode("ascii").split("\n"):
-                if search(text[:LINE_LIMIT]):
-                    yield start
-                start += len(text) + 1
-            return
-        for start, line in _lines(block):
-            if search(line[:LINE_LIMIT].decode("utf-8", "replace")):
-                yield start
 
     return matches
 

@@ -14,7 +14,8 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from hhtui.engine.logs.scan import Span, expression, find
+from hhtui.engine.logs.expression import expression
+from hhtui.engine.logs.scan import Span, find
 from hhtui.engine.logs.stream import LogStream, Part
 from hhtui.errors import InvalidInputError
 
