@@ -31,17 +31,21 @@ def path(session: Session) -> None:
 
 
 @command("show")
-def show(session: Session) -> None:
+@click.option("--explain", is_flag=True, help="Say of each key what it is for and what it may be.")
+def show(session: Session, explain: bool) -> None:
     """Print every key with its value; secrets stay hidden."""
     from hhtui.model.config import flatten
 
     view = _view(session)
     console = session.console
+    known = _explained() if explain else {}
     if console.json:
-        console.document(view)
+        console.document({**view, "keys": list(known.values())} if explain else view)
         return
     sources = view.get("sources") or {}
     for name, value in sorted(flatten(view.get("values") or {}).items()):
+        if name in known:
+            console.data(console.colour(f"# {_help_line(known[name])}", DIM))
         origin = f"  # {sources[name]}" if name in sources else ""
         console.data(sanitise(f"{name} = {json.dumps(value, ensure_ascii=False)}") + console.colour(origin, DIM))
     _remarks(console, view)
@@ -122,6 +126,19 @@ def _view(session: Session) -> dict[str, Any]:
         return _view_of(session, load_config(session.home))
 
 
+def _explained() -> dict[str, dict[str, Any]]:
+    from hhtui.model.config_keys import config_keys
+
+    return {key.key: key.model_dump(mode="json") for key in config_keys()}
+
+
+def _help_line(key: dict[str, Any]) -> str:
+    allowed = f": {key['allowed']}" if key["allowed"] else ""
+    default = "not set" if key["default"] is None else json.dumps(key["default"], ensure_ascii=False)
+    restart = "; takes effect at the engine's restart" if key["restart"] else ""
+    return f"{key['help']} ({key['type']}{allowed}; default {default}{restart})"
+
+
 def _changed(session: Session, patch: dict[str, Any]) -> dict[str, Any]:
     try:
         return session.client().patch_config(patch)
@@ -133,6 +150,7 @@ def _changed(session: Session, patch: dict[str, Any]) -> dict[str, Any]:
 
 
 def _view_of(session: Session, loaded: Any) -> dict[str, Any]:
+    from hhtui.model.config import flatten
     from hhtui.model.config_file import shown
     from hhtui.model.engine import ConfigView
 
@@ -140,6 +158,7 @@ def _view_of(session: Session, loaded: Any) -> dict[str, Any]:
         path=str(session.home.config_file),
         values=shown(loaded.config),
         sources=loaded.sources,
+        in_file=sorted(flatten(loaded.document)),
         warnings=loaded.warnings,
         problems=loaded.problems,
     )

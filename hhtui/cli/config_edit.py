@@ -49,17 +49,9 @@ def edit(session: Session) -> None:
 @command("restore")
 def restore(session: Session) -> None:
     """Go back to the configuration before the last change; again to come back."""
-    home = session.home
-    try:
-        text = home.config_backup.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InvalidInputError(
-            f"{home.config_backup}: not there; nothing has been changed through hhtui yet"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise InvalidInputError(f"{home.config_backup}: cannot be read: {reason}") from None
-    _take(session, text)
+    from hhtui.model.config_backup import read_backup
+
+    _take(session, read_backup(session.home))
 
 
 def _edit_until_valid(session: Session, draft: Path, before: str) -> None:
@@ -102,14 +94,15 @@ def _run_editor(draft: Path) -> None:
 def _take(session: Session, text: str) -> None:
     """Put the text in force and tell what that changes."""
     from hhtui.model.config import RESTART_KEYS
+    from hhtui.model.config_backup import flat_with_secrets
     from hhtui.model.config_file import load_config, replace_config
 
     try:
-        before = _effective(load_config(session.home))
+        before = flat_with_secrets(load_config(session.home).config)
     except InvalidInputError:
         before = {}
     loaded, _ = replace_config(session.home, text)
-    after = _effective(loaded)
+    after = flat_with_secrets(loaded.config)
     changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
     waiting = [key for key in changed if key in RESTART_KEYS]
     console = session.console
@@ -125,17 +118,6 @@ def _take(session: Session, text: str) -> None:
     console.words(f"{session.home.config_file} is written" if changed else "no value is different")
     if waiting:
         console.words(f"these take effect when the engine is restarted: {', '.join(waiting)}")
-
-
-def _effective(loaded: Any) -> dict[str, Any]:
-    from hhtui.model.config import SECRET_KEYS, flatten
-
-    document = loaded.config.model_dump(mode="json")
-    for name in SECRET_KEYS:
-        section, key = name.split(".")
-        secret = getattr(getattr(loaded.config, section), key)
-        document[section][key] = secret.get_secret_value() if secret is not None else None
-    return flatten(document)
 
 
 def _shown(key: str, value: Any) -> str:

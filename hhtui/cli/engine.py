@@ -130,8 +130,14 @@ def _tell(console: Console, info: dict[str, Any]) -> None:
         ("uptime", human_duration(uptime) if isinstance(uptime, int | float) else None),
         ("home", info.get("home")),
         ("socket", info.get("socket")),
+        ("socket for", info.get("socket_users")),
+        ("export", info.get("export")),
         ("apps", info.get("apps")),
         ("memory", f"{info['rss_mb']} MiB" if info.get("rss_mb") is not None else None),
+        ("cpu", f"{info['cpu_percent']} % of a core" if info.get("cpu_percent") is not None else None),
+        ("threads", info.get("threads")),
+        ("open files", info.get("fds")),
+        ("watches", info.get("watches")),
         ("loop lag", f"{info['loop_lag_ms']} ms" if info.get("loop_lag_ms") is not None else None),
     ]
     console.pairs(rows)

@@ -97,13 +97,33 @@ class EngineLink:
         """RedisStatus."""
         return await self._object("GET", "/api/v1/system/redis")
 
+    async def redis_details(self) -> Document:
+        """RedisStatus with its ``details``."""
+        return await self._object("GET", "/api/v1/system/redis?details=1")
+
+    async def processes(self, count: int) -> list[Document]:
+        """The ``count`` busiest MachineProcess."""
+        return await self._list("GET", wire.target("/api/v1/system/processes", {"count": count}))
+
     async def config(self) -> Document:
         """ConfigView."""
         return await self._object("GET", "/api/v1/config")
 
-    async def patch_config(self, patch: Mapping[str, Any]) -> Document:
-        """Apply a JSON merge patch; the new ConfigView."""
-        return await self._object("PATCH", "/api/v1/config", body=dict(patch))
+    async def patch_config(self, patch: Mapping[str, Any], *, check: bool = False) -> Document:
+        """Apply a JSON merge patch, or only have it checked; the new ConfigView."""
+        return await self._object("PATCH", f"/api/v1/config{'?check=1' if check else ''}", body=dict(patch))
+
+    async def config_keys(self) -> list[Document]:
+        """Every ConfigKey."""
+        return await self._list("GET", "/api/v1/config/keys")
+
+    async def config_backup(self) -> Document:
+        """ConfigBackup: what going back would change."""
+        return await self._object("GET", "/api/v1/config/backup")
+
+    async def restore_config(self) -> Document:
+        """Go back to config.backup.json; the new ConfigView."""
+        return await self._object("POST", "/api/v1/config/restore")
 
     async def stop_engine(self, keep_apps: bool = False) -> Document:
         """Ask the engine to end; it answers before it does."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from hhtui.engine.apps.inotify import IN_CLOSE_WRITE, IN_DELETE, IN_MOVED_TO, Change, Inotify
 from hhtui.errors import HomeHelperError, InvalidInputError
 from hhtui.model.config import RESTART_KEYS, Config, flatten
+from hhtui.model.config_backup import ConfigBackup, about_backup, restore_backup
 from hhtui.model.config_file import LoadedConfig, change_config, load_config, shown
 from hhtui.model.engine import ConfigView
 from hhtui.paths import Home
@@ -60,12 +62,24 @@ class ConfigKeeper:
             self._inotify.close()
             self._inotify = None
 
-    async def change(self, patch: dict[str, Any]) -> ConfigView:
-        """Apply a merge patch to the file and to the engine; InvalidInputError changes nothing."""
-        loop = asyncio.get_running_loop()
-        loaded, _ = await loop.run_in_executor(None, change_config, self._home, patch, self._environ)
-        changed = self._take(loaded)
-        return self.view(changed)
+    async def change(self, patch: dict[str, Any], *, only_check: bool = False) -> ConfigView:
+        """Apply a merge patch to the file and to the engine; InvalidInputError changes nothing.
+
+        With ``only_check`` nothing is changed either way, and the view's ``changed`` are the file's keys that would be.
+        """
+        change = partial(change_config, self._home, patch, self._environ, only_check=only_check)
+        loaded, would = await asyncio.get_running_loop().run_in_executor(None, change)
+        return self.view(would if only_check else self._take(loaded))
+
+    async def restore(self) -> ConfigView:
+        """Go back to the backup, which then holds what was in the file; InvalidInputError changes nothing."""
+        restore = partial(restore_backup, self._home, self._environ)
+        loaded, _ = await asyncio.get_running_loop().run_in_executor(None, restore)
+        return self.view(self._take(loaded))
+
+    async def backup(self) -> ConfigBackup:
+        """What going back would change."""
+        return await asyncio.get_running_loop().run_in_executor(None, about_backup, self._home)
 
     def view(self, changed: list[str] | None = None) -> ConfigView:
         """What is in force, secrets hidden."""
@@ -73,6 +87,7 @@ class ConfigKeeper:
             path=str(self._home.config_file),
             values=shown(self.config),
             sources=self._loaded.sources,
+            in_file=sorted(flatten(self._loaded.document)),
             warnings=self._loaded.warnings,
             problems=self.problems,
             changed=changed or [],

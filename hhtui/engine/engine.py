@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from hhtui import __version__
+from hhtui.engine import own_figures
 from hhtui.engine.adoption import Survivor, end_orphans, find_survivors, rest, take_over
 from hhtui.engine.api.server import ApiServer
 from hhtui.engine.backup.service import BackupService
 from hhtui.engine.bus.bus import EventBus
 from hhtui.engine.config_watch import ConfigKeeper
 from hhtui.engine.handover import Handover
+from hhtui.engine.hardware.processes import MachineProcesses
 from hhtui.engine.hardware.sampler import own_memory_mb
 from hhtui.engine.home_folders import make_home
 from hhtui.engine.housekeeping import Housekeeping
@@ -35,10 +37,12 @@ from hhtui.engine.rooms import Rooms
 from hhtui.engine.start_time import correct_start
 from hhtui.errors import HomeHelperError
 from hhtui.model.app import AppRecord, Status, Verb
+from hhtui.model.config_backup import ConfigBackup
 from hhtui.model.config_file import load_config
 from hhtui.model.engine import ConfigView, EngineInfo
 from hhtui.model.event import EventType, new_correlation_id
 from hhtui.model.log import LogFile, LogPage, LogQuery
+from hhtui.model.process import MachineProcess
 from hhtui.model.redis_status import RedisStatus
 from hhtui.paths import Home
 
@@ -79,6 +83,8 @@ class Engine(Rooms):
         # Whether whoever runs this engine starts it anew when it asks for that.
         self.can_restart = False
         self.backups = BackupService(self)
+        self._cpu = own_figures.OwnCpu()
+        self._processes = MachineProcesses()
 
     # Begin and end.
 
@@ -246,6 +252,12 @@ class Engine(Rooms):
             apps=len(self.fleet.supervisors),
             loop_lag_ms=self.housekeeping.loop_lag_ms,
             rss_mb=own_memory_mb(),
+            cpu_percent=self._cpu.percent(),
+            fds=own_figures.count_fds(),
+            threads=own_figures.count_threads(),
+            watches=own_figures.count_watches(),
+            socket_users=own_figures.users_of(self.home.engine_socket),
+            export=self._server.export_url,
             problems=[
                 *self.problems.lines(),
                 *self.discovery.problems,
@@ -280,6 +292,18 @@ class Engine(Rooms):
         """The Redis connection."""
         return self.redis.status()
 
+    async def redis_details(self) -> RedisStatus:
+        """The Redis connection with the server's own figures."""
+        return await self.redis.detailed_status()
+
+    async def processes(self, count: int) -> list[MachineProcess]:
+        """The machine's busiest processes."""
+        apps = {os.getpid(): "homehelper"}
+        for record in self.fleet.records():
+            if (pid := record.runtime_info.process_id) is not None:
+                apps[pid] = record.app_id
+        return await self._processes.top(apps, count)
+
     async def log_files(self, app_id: str) -> list[LogFile]:
         """The logs of an app, of the engine (``homehelper``) or of the ``system`` folder."""
         return await self._loop.run_in_executor(None, list_logs, self._log_dir(app_id))
@@ -292,9 +316,17 @@ class Engine(Rooms):
         """The configuration for people."""
         return self.settings.view()
 
-    async def change_config(self, patch: dict[str, Any]) -> ConfigView:
+    async def change_config(self, patch: dict[str, Any], *, only_check: bool = False) -> ConfigView:
         """Apply a merge patch to config.json."""
-        return await self.settings.change(patch)
+        return await self.settings.change(patch, only_check=only_check)
+
+    async def config_backup(self) -> ConfigBackup:
+        """What going back to config.backup.json would change."""
+        return await self.settings.backup()
+
+    async def restore_config(self) -> ConfigView:
+        """Go back to config.backup.json."""
+        return await self.settings.restore()
 
     async def shut_down(self, *, keep_apps: bool) -> None:
         """End the engine soon."""
@@ -309,7 +341,7 @@ class Engine(Rooms):
     @contextmanager
     def watching(self) -> Iterator[None]:
         """While held, metrics are sampled every 2 seconds."""
-        with self.sampler.watching():
+        with self.sampler.watching(), self.housekeeping.watching():
             yield
 
     # Small things.

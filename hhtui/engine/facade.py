@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hhtui.model.alert import Alert
 from hhtui.model.app import AppRecord, Verb
 from hhtui.model.config import Config
+from hhtui.model.config_backup import ConfigBackup
 from hhtui.model.engine import ConfigView, EngineInfo
 from hhtui.model.log import LogFile, LogPage, LogQuery
+from hhtui.model.process import MachineProcess
 from hhtui.model.redis_status import RedisStatus
 from hhtui.paths import Home
 
@@ -81,6 +83,12 @@ class EngineFacade(Protocol):
     def redis_status(self) -> RedisStatus:
         """The Redis connection."""
 
+    async def redis_details(self) -> RedisStatus:
+        """The Redis connection with the server's own figures, as ``details``; a round trip to it."""
+
+    async def processes(self, count: int) -> list[MachineProcess]:
+        """The machine's ``count`` busiest processes; looked at only for whoever asks."""
+
     async def log_files(self, app_id: str) -> list[LogFile]:
         """The log files of an app, or of ``homehelper`` or ``system``; UnknownAppError."""
 
@@ -90,8 +98,17 @@ class EngineFacade(Protocol):
     def config_view(self) -> ConfigView:
         """The configuration for people, secrets hidden."""
 
-    async def change_config(self, patch: dict[str, Any]) -> ConfigView:
-        """Apply a JSON merge patch (RFC 7396); InvalidInputError, and nothing changed, if the result is invalid."""
+    async def change_config(self, patch: dict[str, Any], *, only_check: bool = False) -> ConfigView:
+        """Apply a JSON merge patch (RFC 7396); InvalidInputError, and nothing changed, if the result is invalid.
+
+        ``only_check`` changes nothing in any case.
+        """
+
+    async def config_backup(self) -> ConfigBackup:
+        """What going back to config.backup.json would change."""
+
+    async def restore_config(self) -> ConfigView:
+        """Go back to config.backup.json; InvalidInputError, and nothing changed, if there is no valid one."""
 
     async def shut_down(self, *, keep_apps: bool) -> None:
         """End the engine, and its apps unless ``keep_apps``."""

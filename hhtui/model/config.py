@@ -19,14 +19,18 @@ class _Section(BaseModel):
 class RedisConfig(_Section):
     """Where Redis is; ``url`` wins over the single keys, ``embedded`` decides about a private server."""
 
-    host: str = "localhost"
-    port: Port = 6379
-    db: int = Field(0, ge=0)
-    username: str | None = None
-    password: SecretStr | None = None
-    unix_socket: str | None = None
-    url: SecretStr | None = None
-    embedded: Literal["auto", "never", "always"] = "auto"
+    host: str = Field("localhost", description="Where Redis runs.")
+    port: Port = Field(6379, description="Its TCP port.")
+    db: int = Field(0, ge=0, description="Which of the server's numbered databases is used.")
+    username: str | None = Field(None, description="Redis user; null for the default user.")
+    password: SecretStr | None = Field(None, description="Redis password; never shown.")
+    unix_socket: str | None = Field(None, description="Path of Redis' Unix socket; used instead of host and port.")
+    url: SecretStr | None = Field(
+        None, description="Whole address (redis://, rediss:// for TLS, unix://); wins over the keys above; never shown."
+    )
+    embedded: Literal["auto", "never", "always"] = Field(
+        "auto", description="Private Redis server of the home: auto where no other answers, never, or always."
+    )
 
     @field_validator("url")
     @classmethod
@@ -39,12 +43,19 @@ class RedisConfig(_Section):
 class LoggingConfig(_Section):
     """The engine's own log, and the limits of every log."""
 
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
-    format: str = "%(asctime)s - %(levelname)s - [%(name)s] - %(message)s"
-    max_bytes: int = Field(10_485_760, ge=65_536)
-    max_files: int = Field(10, ge=1, le=1000)
-    app_retention_days: int = Field(30, ge=1)
-    system_retention_days: int = Field(7, ge=1)
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        "INFO", description="From which level on the engine logs."
+    )
+    format: str = Field(
+        "%(asctime)s - %(levelname)s - [%(name)s] - %(message)s",
+        description="Form of the engine's log lines, as Python's logging has it.",
+    )
+    max_bytes: int = Field(10_485_760, ge=65_536, description="Size in bytes at which a log file is rotated.")
+    max_files: int = Field(10, ge=1, le=1000, description="How many rotated files are kept of one log.")
+    app_retention_days: int = Field(30, ge=1, description="Days after which apps' logs are removed.")
+    system_retention_days: int = Field(
+        7, ge=1, description="Days after which the engine's and system logs are removed."
+    )
 
     @field_validator("level", mode="before")
     @classmethod
@@ -66,8 +77,8 @@ class LoggingConfig(_Section):
 class PortRange(_Section):
     """The ports that apps get, both ends included."""
 
-    start: Port = 8100
-    end: Port = 8199
+    start: Port = Field(8100, description="First port that apps get.")
+    end: Port = Field(8199, description="Last port that apps get.")
 
     @model_validator(mode="after")
     def _not_empty(self) -> Self:
@@ -79,20 +90,28 @@ class PortRange(_Section):
 class ProcessConfig(_Section):
     """Where apps and their data are, and how they are run."""
 
-    data_dir: str = "data"
-    logs_dir: str = "logs"
-    apps_dirs: list[str] = Field(default_factory=lambda: ["apps"], min_length=1)
-    streamlit_port: Port = 8501
-    streamlit_ttl_seconds: int = Field(300, ge=0)
+    data_dir: str = Field("data", description="Folder of the apps' data; relative: below the home.")
+    logs_dir: str = Field("logs", description="Folder of all logs; relative: below the home.")
+    apps_dirs: list[str] = Field(
+        default_factory=lambda: ["apps"],
+        min_length=1,
+        description="Folders that are watched for apps; relative: below the home.",
+    )
+    streamlit_port: Port = Field(8501, description="First on-demand app's port; the next ones follow.")
+    streamlit_ttl_seconds: int = Field(
+        300, ge=0, description="Idle seconds after which an on-demand app is stopped; 0: never."
+    )
     port_range: PortRange = Field(default_factory=PortRange)
-    on_engine_stop: Literal["stop", "leave"] = "stop"
+    on_engine_stop: Literal["stop", "leave"] = Field(
+        "stop", description="What becomes of the apps when the engine is stopped: stop, or leave them running."
+    )
 
 
 class SystemConfig(_Section):
     """The read-only export; port 0 turns it off."""
 
-    main_port: int = Field(8000, ge=0, le=65535)
-    host: str = "127.0.0.1"
+    main_port: int = Field(8000, ge=0, le=65535, description="Port of the read-only export; 0 turns it off.")
+    host: str = Field("127.0.0.1", description="Address that the export listens on.")
 
 
 class BackupConfig(_Section):
@@ -102,10 +121,12 @@ class BackupConfig(_Section):
     how often the newest one is test-restored into a scratch folder (0: never).
     """
 
-    schedule: str | None = None
-    keep: int = Field(7, ge=1, le=10_000)
-    include_data: bool = False
-    prove_every_days: int = Field(7, ge=0, le=3650)
+    schedule: str | None = Field(None, description="Local time of the daily backup, such as 03:30; null for none.")
+    keep: int = Field(7, ge=1, le=10_000, description="How many backups are kept.")
+    include_data: bool = Field(False, description="Whether the apps' folders and data are in the backup.")
+    prove_every_days: int = Field(
+        7, ge=0, le=3650, description="Days between test restores of the newest backup; 0: never."
+    )
 
     @field_validator("schedule")
     @classmethod
@@ -122,16 +143,22 @@ class AlertsConfig(_Section):
     ``webhook_url`` takes a POST: each gets the alert as JSON and at most ``timeout_seconds``.
     """
 
-    temperature_celsius: float = Field(80, ge=0)
-    memory_percent: float = Field(95, ge=0, le=100)
-    disk_percent: float = Field(90, ge=0, le=100)
-    throttling: bool = True
-    app_failed: bool = True
-    health_error: bool = True
-    clear_after_seconds: float = Field(60, ge=0)
-    command: list[str] | None = Field(None, min_length=1)
-    webhook_url: SecretStr | None = None
-    timeout_seconds: float = Field(10, gt=0, le=120)
+    temperature_celsius: float = Field(80, ge=0, description="CPU temperature from which an alert is raised; 0: off.")
+    memory_percent: float = Field(95, ge=0, le=100, description="Used memory from which an alert is raised; 0: off.")
+    disk_percent: float = Field(90, ge=0, le=100, description="Used disk from which an alert is raised; 0: off.")
+    throttling: bool = Field(True, description="Whether a throttled or under-powered board raises an alert.")
+    app_failed: bool = Field(True, description="Whether an app that failed raises an alert.")
+    health_error: bool = Field(True, description="Whether an app whose health is error raises an alert.")
+    clear_after_seconds: float = Field(
+        60, ge=0, description="Seconds for which the cause must be gone before an alert ends."
+    )
+    command: list[str] | None = Field(
+        None, min_length=1, description="Command (list of words) that gets each alert as JSON; null for none."
+    )
+    webhook_url: SecretStr | None = Field(
+        None, description="Address that each alert is posted to as JSON; never shown."
+    )
+    timeout_seconds: float = Field(10, gt=0, le=120, description="Seconds that command and webhook may take.")
 
     @field_validator("command", mode="before")
     @classmethod
@@ -151,15 +178,17 @@ class AlertsConfig(_Section):
 class Config(_Section):
     """The whole configuration."""
 
-    schema_version: int = Field(SCHEMA_VERSION, ge=1)
+    schema_version: int = Field(
+        SCHEMA_VERSION, ge=1, description="Version of this file's form; the product migrates it."
+    )
     redis: RedisConfig = Field(default_factory=RedisConfig)
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
     process_manager: ProcessConfig = Field(default_factory=ProcessConfig)
     system: SystemConfig = Field(default_factory=SystemConfig)
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)
     backup: BackupConfig = Field(default_factory=BackupConfig)
-    health_check_interval_seconds: float = Field(60, ge=1)
-    metrics_interval_seconds: float = Field(60, ge=1)
+    health_check_interval_seconds: float = Field(60, ge=1, description="Seconds between two health checks of an app.")
+    metrics_interval_seconds: float = Field(60, ge=1, description="Seconds between two samples while nobody watches.")
 
 
 # Keys that are read once, at the engine's start.

@@ -75,19 +75,19 @@ def load_config(home: Home, environ: Mapping[str, str] = os.environ, *, repair: 
 
 
 def change_config(
-    home: Home, patch: Mapping[str, Any], environ: Mapping[str, str] = os.environ
+    home: Home, patch: Mapping[str, Any], environ: Mapping[str, str] = os.environ, *, only_check: bool = False
 ) -> tuple[LoadedConfig, list[str]]:
     """Apply a JSON merge patch (RFC 7396) to the file, after copying it to the backup; the new state and changed keys.
 
     InvalidInputError, with nothing written, if the result would be invalid. What the environment overrides is written
-    as the patch says, never as the environment says.
+    as the patch says, never as the environment says. ``only_check`` writes nothing whatever the result.
     """
     document = _read_document(home.config_file)
     merged = _merge(document, patch)
     merged.setdefault("schema_version", SCHEMA_VERSION)
     _validate(merged, home.config_file)
     changed = changed_keys(document, merged)
-    if changed:
+    if changed and not only_check:
         try:
             home.config_dir.mkdir(parents=True, exist_ok=True)
             _keep_older(home, document)

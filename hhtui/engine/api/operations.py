@@ -13,9 +13,12 @@ from hhtui.model.alert import Alert
 from hhtui.model.app import AppRecord, Verb
 from hhtui.model.backup import BackupJob, BackupRequest, BackupStatus, RestoreRequest
 from hhtui.model.config import Config
+from hhtui.model.config_backup import ConfigBackup
+from hhtui.model.config_keys import ConfigKey
 from hhtui.model.engine import ConfigView, EngineInfo
 from hhtui.model.log import LogFile, LogPage, LogQuery
 from hhtui.model.metrics import MetricsPoint, SystemMetrics
+from hhtui.model.process import MachineProcess
 from hhtui.model.redis_status import RedisStatus
 
 _Model = type[BaseModel]
@@ -124,7 +127,15 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             _query("points", {"type": "integer", "minimum": 1, "maximum": 10_000}, "At most so many."),
         ),
     ),
-    ("GET", "/api/v1/system/redis"): Operation("The Redis connection.", RedisStatus, "system"),
+    ("GET", "/api/v1/system/redis"): Operation(
+        "The Redis connection.", RedisStatus, "system", (_query("details", _FLAG, "With the server's own figures."),)
+    ),
+    ("GET", "/api/v1/system/processes"): Operation(
+        "The machine's busiest processes now.",
+        [MachineProcess],
+        "system",
+        (_query("count", {"type": "integer", "minimum": 1, "maximum": 1000}, "At most so many."),),
+    ),
     ("GET", "/api/v1/alerts"): Operation("What is amiss now.", [Alert], "system"),
     ("GET", "/api/v1/events"): Operation(
         "Events as they happen: Server-Sent Events.", "text/event-stream", "events", _EVENTS
@@ -132,7 +143,18 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/api/v1/engine"): Operation("The engine itself.", EngineInfo, "engine"),
     ("GET", "/api/v1/config"): Operation("The configuration in force, secrets hidden.", ConfigView, "config"),
     ("PATCH", "/api/v1/config"): Operation(
-        "Change the configuration by a JSON merge patch (RFC 7396).", ConfigView, "config", body=Config
+        "Change the configuration by a JSON merge patch (RFC 7396).",
+        ConfigView,
+        "config",
+        (_query("check", _FLAG, "Only say whether it is valid and which keys it would change."),),
+        body=Config,
+    ),
+    ("GET", "/api/v1/config/keys"): Operation("Every key: help, type, what is allowed.", [ConfigKey], "config"),
+    ("GET", "/api/v1/config/backup"): Operation(
+        "What going back to config.backup.json would change, secrets hidden.", ConfigBackup, "config"
+    ),
+    ("POST", "/api/v1/config/restore"): Operation(
+        "Go back to config.backup.json.", ConfigView, "config", errors=(422,)
     ),
     ("POST", "/api/v1/engine/stop"): Operation(
         "End the engine, and its apps unless they are to run on.", EngineInfo, "engine", (), _KEEP_APPS, (202,)

@@ -28,6 +28,8 @@ _AGE = re.compile(r"([0-9]{1,9})([smhdw])\Z")
 _AGE_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 DEFAULT_AGE_SECONDS = 3600.0
 _MOST_POINTS = 10_000
+DEFAULT_COUNT = 15
+_MOST_PROCESSES = 1000
 _FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
 
 
@@ -109,6 +111,14 @@ def flag(request: Request, name: str, default: bool = False) -> bool:
     if text not in _FLAGS:
         raise InvalidInputError(f"{name}: must be 1 or 0")
     return _FLAGS[text]
+
+
+def count(request: Request) -> int:
+    """``?count=N``, from 1 to 1,000; 15 without."""
+    text = request.query_params.get("count", str(DEFAULT_COUNT))
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= _MOST_PROCESSES):
+        raise InvalidInputError(f"count: must be a number from 1 to {_MOST_PROCESSES}")
+    return int(text)
 
 
 def resume_id(request: Request) -> str | None:

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from hhtui.engine.api import requests
 from hhtui.engine.api.answers import JSONDocument, answer_known_error
 from hhtui.engine.api.backups import backup_routes
+from hhtui.engine.api.configuration import config_routes
 from hhtui.engine.api.export import exported_record
 from hhtui.engine.api.guard import Guard
 from hhtui.engine.api.stream import EventStream, OpenStreams
@@ -76,6 +77,9 @@ class _Api:
         ]
         routes += [Route(path, handler, methods=["POST"]) for path, handler in writing]
         routes += backup_routes(self._facade)
+        # Who runs what is no business of those who only may read the export.
+        routes.append(Route("/api/v1/system/processes", self._processes, methods=["GET"]))
+        routes += config_routes(self._facade)
         # One route for both methods, so that the answer to a wrong one names both.
         return [*routes, Route("/api/v1/config", self._config, methods=["GET", "PATCH"])]
 
@@ -132,8 +136,13 @@ class _Api:
     async def _alerts(self, _request: Request) -> Response:
         return JSONDocument(self._facade.alerts.active())
 
-    async def _redis(self, _request: Request) -> Response:
+    async def _redis(self, request: Request) -> Response:
+        if requests.flag(request, "details"):
+            return JSONDocument(await self._facade.redis_details())
         return JSONDocument(self._facade.redis_status())
+
+    async def _processes(self, request: Request) -> Response:
+        return JSONDocument(await self._facade.processes(requests.count(request)))
 
     async def _prometheus(self, _request: Request) -> Response:
         # Loaded at the first scrape: most homes have no Prometheus.
@@ -167,7 +176,9 @@ class _Api:
 
     async def _config(self, request: Request) -> Response:
         if request.method == "PATCH":
-            return JSONDocument(await self._facade.change_config(await requests.json_object(request)))
+            only_check = requests.flag(request, "check")
+            patch = await requests.json_object(request)
+            return JSONDocument(await self._facade.change_config(patch, only_check=only_check))
         return JSONDocument(self._facade.config_view())
 
     async def _stop_engine(self, request: Request) -> Response:

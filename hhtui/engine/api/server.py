@@ -124,6 +124,15 @@ class ApiServer:
         host, port = self._servers[1].sockets[0].getsockname()[:2]
         return host, port
 
+    @property
+    def export_url(self) -> str | None:
+        """``http://127.0.0.1:8000``, or None if the export is off."""
+        address = self.export_address
+        if address is None:
+            return None
+        host = f"[{address[0]}]" if ":" in address[0] else address[0]
+        return f"http://{host}:{address[1]}"
+
     def _protocol(self, *, read_only: bool, limit: int) -> _ProtocolFactory:
         app = build_api(self._facade, read_only=read_only, streams=self._streams)
         state = ServerState()

@@ -14,6 +14,7 @@ from hhtui.engine.bus.acl import app_rules, refused_patterns, user_name
 from hhtui.engine.bus.address import ServerAddress
 from hhtui.engine.bus.bridge import Bridge
 from hhtui.engine.bus.bus import EventBus
+from hhtui.engine.bus.details import ask_details
 from hhtui.engine.bus.link import Command, Link, LinkError, Refusal
 from hhtui.engine.bus.private_files import AppUser, PrivateFiles, new_password
 from hhtui.engine.bus.private_server import HOST, PrivateServer, PrivateServerError
@@ -118,6 +119,13 @@ class RedisService:
             latency_ms=round(bridge.latency_ms, 3) if bridge.latency_ms is not None else None,
             why=self._why,
         )
+
+    async def detailed_status(self) -> RedisStatus:
+        """The connection with the server's own figures; a round trip."""
+        status, address = self.status(), self._address
+        if address is not None and status.connected:
+            status.details = await ask_details(address, self._timings.answer)
+        return status
 
     def explain(self) -> str:
         """One line for people: which server, why this one, and what is wrong with it, if anything."""
