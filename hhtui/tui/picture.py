@@ -68,16 +68,18 @@ class Picture:
     def _draw(self, row: int, column: int, text: str, look: Look) -> int:
         # A blank has no foreground, unless it is underlined or reversed.
         blank = look if look[2] else ("", look[1], look[2])
+        known, first, last = self._drawn.get(row) or ([*self._rows.get(row, ())], column, column)
         if text.isascii():
             cells: list[Cell] = [(character, blank if character == " " else look) for character in text]
         else:
+            text, first = _join(known, column, text, first)
             cells = _cells(text, look, blank)
         end = column + len(cells)
-        known, first, last = self._drawn.get(row) or ([*self._rows.get(row, ())], column, end)
         if len(known) < end:
             known.extend([None] * (end - len(known)))
+        begin, behind = _halve(known, column, end) if cells else (column, end)
         known[column:end] = cells
-        self._drawn[row] = (known, min(first, column), max(last, end))
+        self._drawn[row] = (known, min(first, begin), max(last, behind))
         return end
 
     def _send(self, cursor: tuple[int, int] | None) -> str:
@@ -102,6 +104,39 @@ class Picture:
             self._cursor = (row, column)
         self._drawn.clear()
         return "".join(parts)
+
+
+def _join(known: list[Cell | None], column: int, text: str, first: int) -> tuple[str, int]:
+    """Have what has no width at the beginning of ``text`` join the cell before it; the rest, and the first changed."""
+    while text and column and get_character_cell_size(text[0]) == 0:
+        at = column - 1
+        while at and (cell := known[at] if at < len(known) else None) is not None and not cell[0]:
+            at -= 1
+        if at < len(known) and (cell := known[at]) is not None:
+            known[at] = (cell[0] + text[0], cell[1])
+            first = min(first, at)
+        text = text[1:]
+    return text, first
+
+
+def _halve(known: list[Cell | None], column: int, end: int) -> tuple[int, int]:
+    """Of wide characters that a write to these columns cuts, terminals blank the other half; the columns changed."""
+    begin, behind = column, end
+    if column < len(known) and (cell := known[column]) is not None and not cell[0]:
+        while begin and (cell := known[begin]) is not None and not cell[0]:
+            begin -= 1
+            known[begin] = _blanked(known[begin])
+    while behind < len(known) and (cell := known[behind]) is not None and not cell[0]:
+        known[behind] = _blanked(cell)
+        behind += 1
+    return begin, behind
+
+
+def _blanked(cell: Cell | None) -> Cell | None:
+    if cell is None:
+        return None
+    fg, bg, others = cell[1]
+    return (" ", cell[1] if others else ("", bg, others))
 
 
 def _cells(text: str, look: Look, blank: Look) -> list[Cell]:

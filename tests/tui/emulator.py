@@ -44,11 +44,26 @@ class Emulator:
         if width == 0:
             before, look = self.cells[self.row, self.column - 1]
             self.cells[self.row, self.column - 1] = (before + character, look)
+        if width:
+            self._blank_halves(self.column, self.column + width)
         for _ in range(width):
             # A blank shows its foreground only where it is underlined or reversed.
             look = ("", bg, others) if character == " " and not others else (fg, bg, others)
             self.cells[self.row, self.column] = (character, look)
             character, self.column = "", self.column + 1
+
+    def _blank_halves(self, column: int, end: int) -> None:
+        """A wide character of which one half is written over loses the other, too."""
+        cell = self.cells.get((self.row, column))
+        if cell is not None and not cell[0]:
+            self._blank(column - 1)
+        cell = self.cells.get((self.row, end))
+        if cell is not None and not cell[0]:
+            self._blank(end)
+
+    def _blank(self, column: int) -> None:
+        _, (fg, bg, others) = self.cells[self.row, column]
+        self.cells[self.row, column] = (" ", (fg, bg, others) if others else ("", bg, others))
 
     def _style(self, sgr: str) -> None:
         fg, bg, others = self.look
