@@ -15,11 +15,15 @@ _WIDE = frozenset("WF")
 
 
 class Console:
-    """Data goes to stdout; words go there too on a terminal, else to stderr; with ``json`` stdout has the document."""
+    """Data goes to stdout; words go there too on a terminal, else to stderr; with ``json`` stdout has the document.
+
+    ``linear``: sentences instead of columns, words without glyphs and colours, for people who listen.
+    """
 
     def __init__(self) -> None:
         self.json = False
         self.quiet = False
+        self.linear = False
         for stream in (sys.stdout, sys.stderr):
             reconfigure = getattr(stream, "reconfigure", None)
             if reconfigure is not None:
@@ -33,7 +37,9 @@ class Console:
     @property
     def coloured(self) -> bool:
         """Whether stdout takes colours: https://no-color.org."""
-        return self.on_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+        if self.linear or os.environ.get("NO_COLOR"):
+            return False
+        return self.on_terminal and os.environ.get("TERM", "dumb") != "dumb"
 
     @property
     def unicode(self) -> bool:
@@ -43,7 +49,7 @@ class Console:
     @property
     def width(self) -> int | None:
         """The terminal's columns; None where lines need not fit one."""
-        if not self.on_terminal:
+        if self.linear or not self.on_terminal:
             return None
         try:
             return os.get_terminal_size(sys.stdout.fileno()).columns or 80
@@ -59,7 +65,8 @@ class Console:
         """A label and a value a line; what is None or empty is left out."""
         for label, value in rows:
             if value is not None and value != "":
-                self.data(f"{self.colour(f'{label:<12}', DIM)} {sanitise(str(value), 1000)}")
+                shown = f"{label}:" if self.linear else self.colour(f"{label:<12}", DIM)
+                self.data(f"{shown} {sanitise(str(value), 1000)}")
 
     def document(self, document: Any) -> None:
         """The answer of ``--json``: ASCII, so that it can be written in every locale."""
@@ -162,7 +169,12 @@ class Table:
         self._colours.append(colours or {})
 
     def print(self) -> None:
-        """Write the table to stdout."""
+        """Write the table to stdout; where people listen, a sentence a row: ``web: state running, port 8100``."""
+        if self._console.linear:
+            for first, *rest in self._rows:
+                said = [f"{title.lower()} {cell}" for title, cell in zip(self._titles[1:], rest, strict=True) if cell]
+                self._console.data(f"{first}: {', '.join(said)}")
+            return
         limit = self._console.width
         widths = [
             max(display_width(cell) for cell in (title, *(row[index] for row in self._rows)))

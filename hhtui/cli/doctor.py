@@ -71,10 +71,12 @@ def doctor(session: Session, report: str | None, problems: bool) -> None:
 def _print(console: Console, finding: dict[str, str]) -> None:
     level = finding["level"]
     glyph = _GLYPHS[level][0 if console.unicode else 1]
-    mark = console.colour(f"{glyph} {level:<7}", _COLOURS[level])
-    console.data(f"{mark} {sanitise(finding['check']):<12} {sanitise(finding['message'], 600)}")
+    mark = f"{level}:" if console.linear else console.colour(f"{glyph} {level:<7}", _COLOURS[level])
+    check = sanitise(finding["check"])
+    console.data(f"{mark} {f'{check}:' if console.linear else f'{check:<12}'} {sanitise(finding['message'], 600)}")
     if finding["mend"]:
-        console.data(f"{'':<23}{sanitise(finding['mend'], 600)}")
+        before = "To mend: " if console.linear else " " * 23
+        console.data(f"{before}{sanitise(finding['mend'], 600)}")
 
 
 def _terminal(console: Console) -> list[dict[str, str]]:

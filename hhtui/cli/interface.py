@@ -13,20 +13,38 @@ from hhtui.errors import HomeHelperError
 from hhtui.paths import Home
 
 
-def run_interface(home: Home, console: Console, *, in_process: bool, read_only: bool) -> int:
+def run_interface(home: Home, console: Console, *, in_process: bool, read_only: bool, plain: bool) -> int:
     """Show the interface on ``home``; the exit code."""
-    _needs_terminal(console)
+    _needs_terminal(console, plain)
     _check_home(home)
+    if plain:
+        return _run_plain(home, console, demo=False, read_only=read_only)
     return _run(home.root, in_process=in_process, demo=False, read_only=read_only)
 
 
-def run_demo(console: Console, *, in_process: bool, read_only: bool) -> int:
+def run_demo(console: Console, *, in_process: bool, read_only: bool, plain: bool) -> int:
     """Show the interface on a home with the example apps, which is removed afterwards, whatever ends us."""
-    _needs_terminal(console)
+    _needs_terminal(console, plain)
     from hhtui.cli.demo import DemoHome
 
     with DemoHome(console) as root:
+        if plain:
+            return _run_plain(Home.at(root), console, demo=True, read_only=read_only)
         return _run(root, in_process=in_process, demo=True, read_only=read_only)
+
+
+def _run_plain(home: Home, console: Console, *, demo: bool, read_only: bool) -> int:
+    from hhtui.cli.plain import PlainInterface
+    from hhtui.client.sync import EngineClient
+
+    ours = False
+    # Who only watches starts no engine.
+    if demo or not read_only:
+        from hhtui.client.starting import ensure_engine
+
+        ours = ensure_engine(home, console.progress).started
+    client = EngineClient(home.engine_socket)
+    return PlainInterface(home, console, client, ours=ours and not demo, read_only=read_only).run()
 
 
 def _run(root: Path, *, in_process: bool, demo: bool, read_only: bool) -> int:
@@ -35,16 +53,22 @@ def _run(root: Path, *, in_process: bool, demo: bool, read_only: bool) -> int:
     return run_tui(root, in_process=in_process, demo=demo, read_only=read_only)
 
 
-def _needs_terminal(console: Console) -> None:
+def _needs_terminal(console: Console, plain: bool) -> None:
     if console.json:
         raise click.UsageError("--json goes with a command")
+    if plain:
+        if sys.stdin is None:
+            raise click.UsageError("--plain reads commands from its standard input, which is closed")
+        return
     if sys.stdin is None or not sys.stdin.isatty() or not console.on_terminal:
-        raise click.UsageError("the interface needs a terminal; commands such as `hhtui status` do not")
+        raise click.UsageError(
+            "the interface needs a terminal; `hhtui --plain` and commands such as `hhtui status` do not"
+        )
     # terminfo's names for what can only print line after line: Rich draws nothing there.
     if (kind := os.environ.get("TERM", "").lower()) in ("dumb", "unknown"):
         raise click.UsageError(
             f"the interface needs a terminal that can move its cursor, and TERM is {kind}; "
-            "commands such as `hhtui status` do not"
+            "`hhtui --plain` needs none such"
         )
 
 

@@ -80,20 +80,31 @@ def _similar(name: str) -> str:
 @click.option("--demo", is_flag=True, help="Try it out: example apps in a home that is thrown away afterwards.")
 @click.option("--in-process", is_flag=True, help="Run the engine inside the interface's process.")
 @click.option("--read-only", is_flag=True, help="Watch only: the interface changes nothing.")
+@click.option("--plain", is_flag=True, help="Line after line, for screen readers: nothing is drawn over.")
 @shared_options
 @click.pass_context
-def root(ctx: click.Context, version: bool, engine_only: bool, demo: bool, in_process: bool, read_only: bool) -> None:
+def root(
+    ctx: click.Context,
+    version: bool,
+    engine_only: bool,
+    demo: bool,
+    in_process: bool,
+    read_only: bool,
+    plain: bool,
+) -> None:
     """Run, watch and heal home apps. Without a command: the terminal interface."""
     session: Session = ctx.obj
     if version:
         _tell_version(session.console)
         ctx.exit(0)
     if ctx.invoked_subcommand is not None:
-        if engine_only or demo or in_process or read_only:
+        if engine_only or demo or in_process or read_only or plain:
             raise click.UsageError(f"an option before {ctx.invoked_subcommand!r} goes without a command")
         return
-    if engine_only and (demo or in_process or read_only):
+    if engine_only and (demo or in_process or read_only or plain):
         raise click.UsageError("--engine-only goes with --home alone")
+    if plain and in_process:
+        raise click.UsageError("--plain goes without --in-process")
     if engine_only:
         from hhtui.cli.engine_process import run_engine_only
 
@@ -103,8 +114,8 @@ def root(ctx: click.Context, version: bool, engine_only: bool, demo: bool, in_pr
     if demo:
         if session.home_given:
             raise click.UsageError("--demo makes a home of its own: leave out --home")
-        ctx.exit(run_demo(session.console, in_process=in_process, read_only=read_only))
-    ctx.exit(run_interface(session.home, session.console, in_process=in_process, read_only=read_only))
+        ctx.exit(run_demo(session.console, in_process=in_process, read_only=read_only, plain=plain))
+    ctx.exit(run_interface(session.home, session.console, in_process=in_process, read_only=read_only, plain=plain))
 
 
 def _tell_version(console: Console) -> None:
@@ -116,9 +127,13 @@ def _tell_version(console: Console) -> None:
         console.data(f"hhtui {__version__}")
 
 
-def run(arguments: list[str]) -> int:
-    """Run the command line on ``arguments``; the exit code. Nothing that a user can cause is a traceback."""
+def run(arguments: list[str], *, linear: bool = False) -> int:
+    """Run the command line on ``arguments``; the exit code. Nothing that a user can cause is a traceback.
+
+    ``linear``: for people who listen, so in sentences where otherwise columns and glyphs are.
+    """
     session = Session()
+    session.console.linear = linear
     try:
         if COMPLETION in os.environ:
             root.main(arguments, prog_name="hhtui")

@@ -39,7 +39,9 @@ _COLOURS = {
 
 
 def state_text(console: Console, status: str) -> str:
-    """Glyph and word."""
+    """Glyph and word; the word alone for people who listen."""
+    if console.linear:
+        return status
     glyph, plain = _GLYPHS.get(status, ("?", "?"))
     return f"{glyph if console.unicode else plain} {status}"
 
