@@ -135,7 +135,7 @@ def _halve(known: list[Cell | None], column: int, end: int) -> tuple[int, int]:
 def _blanked(cell: Cell | None) -> Cell | None:
     if cell is None:
         return None
-    fg, bg, others = cell[1]
+    _, bg, others = cell[1]
     return (" ", cell[1] if others else ("", bg, others))
 
 
