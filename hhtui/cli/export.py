@@ -43,7 +43,7 @@ def export(session: Session, file: str | None, form: str, apps: tuple[str, ...],
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name, text in answer["files"].items():
-                (folder / name).write_text(text)
+                (folder / name).write_text(text, "utf-8")
         except OSError as error:
             raise HomeHelperError(f"{error.filename}: cannot be written: {error.strerror}") from None
         _finish(session, answer, f"{folder}: {len(answer['files'])} files of {len(answer['apps'])} apps")

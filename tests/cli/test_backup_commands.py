@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -122,49 +121,6 @@ def test_a_hostile_export_is_refused(root: Path, tmp_path: Path) -> None:
     (tmp_path / "x.tar.gz").write_bytes(archive_of(root).read_bytes()[:-200])
     told = run_hhtui(root, "import", str(tmp_path / "x.tar.gz"))
     assert (told.code, "damaged" in told.err) == (1, True), told.err
-
-
-AWKWARD = {"A": 'x$y %z "q" \\ ${q} $(r)', "B": "line\nbreak\ttab"}
-
-
-@pytest.fixture
-def exported(root: Path, tmp_path: Path) -> Path:
-    """Awkward apps told in every form."""
-    for name in ("hello-http", "dashboard"):
-        shutil.copytree(Path(__file__).parents[2] / "examples" / "apps" / name, root / "apps" / name)
-    limits = {"memory_mb": 64, "cpu_percent": 50}
-    make_app(root, "awkward_app", 'echo "$HOME ${X} 100% %h"', limits=limits, environment=AWKWARD, depends_on=["lamp"])
-    make_app(root, "nightly", "true", schedule="*/5 1-4 * * 1-5")
-    for form in ("systemd", "compose", "kubernetes", "nomad"):
-        told = run_hhtui(root, "export", str(tmp_path / form), "--format", form)
-        assert told.code == 0, told.err
-    return tmp_path
-
-
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
-def test_exported_units_are_what_systemd_takes(exported: Path) -> None:
-    units = sorted(str(path) for path in (exported / "systemd").iterdir())
-    assert len(units) == 7
-    checked = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False)
-    assert (checked.returncode, checked.stderr) == (0, "")
-    timer = (exported / "systemd" / "homehelper-nightly.timer").read_text()
-    assert "OnCalendar=Mon..Fri *-*-* 1..4:0/5:00" in timer
-
-
-def test_exported_texts_mean_what_the_manifest_says(exported: Path) -> None:
-    unit = (exported / "systemd" / "homehelper-awkward_app.service").read_text()
-    assert 'ExecStart="/bin/sh" "-c" "echo \\"$$HOME $${X} 100%% %%h\\""' in unit
-    assert "MemoryMax=67108864" in unit
-    assert "Requires=homehelper-lamp.service" in unit
-    compose = (exported / "compose" / "compose.yaml").read_text()
-    assert json.dumps(AWKWARD["A"].replace("$", "$$")) in compose
-    assert "nightly:" not in compose
-    pod = (exported / "kubernetes" / "awkward-app.yaml").read_text()
-    assert json.dumps(AWKWARD["A"].replace("$(", "$$(")) in pod
-    assert "kind: CronJob" in (exported / "kubernetes" / "nightly.yaml").read_text()
-    job = (exported / "nomad" / "awkward_app.nomad.hcl").read_text()
-    assert json.dumps(AWKWARD["A"]).replace("${", "$${") in job
-    assert job.count("{") == job.count("}")
 
 
 def test_exporting_an_app_that_is_not_there_is_told(root: Path) -> None:

@@ -14,12 +14,33 @@ from tests.docs.clean_debian import CleanDebian, make_base, why_not
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "install.md"
+# A person looks at it, then presses q.
+LOOK_AND_QUIT = """
+python3 - <<'END'
+import fcntl, os, pty, select, struct, sys, termios, time
+child, master = pty.fork()
+if child == 0:
+    os.execvp("hhtui", ["hhtui", "--demo"])
+fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+shown, asked, pressed = b"", time.monotonic(), 0
+while time.monotonic() < asked + 60:
+    if select.select([master], [], [], 0.2)[0]:
+        try:
+            shown += os.read(master, 65536)
+        except OSError:
+            break
+    if b"Thermometer" in shown and pressed < 9 and time.monotonic() > asked + 8 + 3 * pressed:
+        pressed += 1
+        os.write(master, b"q")
+assert b"Thermometer" in shown and b"the demo is over" in shown, shown[-2000:]
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+END
+"""
 # Lines that cannot be typed here as they stand, and what stands for them.
 INSTEAD = {
     "ssh pi@raspberrypi.local": "true  # every block is a login of its own already",
     "sudo reboot": "true  # the machine is started anew behind the block",
-    # A person looks at it, then presses q.
-    "hhtui --demo": "(sleep 12; printf q) | script -qec 'hhtui --demo' /dev/null | grep -a 'the demo is over'",
+    "hhtui --demo": LOOK_AND_QUIT,
 }
 
 

@@ -4,28 +4,39 @@ from __future__ import annotations
 
 from typing import Any
 
-from hhtui.engine.export.spec import CONTAINER_DATA, CONTAINER_LOGS, AppSpec, dockerfile
+from hhtui.engine.export.spec import (
+    CONTAINER_DATA,
+    CONTAINER_LOGS,
+    LABEL_LENGTH,
+    REDIS_NAME,
+    AppSpec,
+    dockerfile,
+    label,
+)
 from hhtui.engine.export.yaml import to_yaml
 
 _STORAGE = "1Gi"
+# kubernetes.io/docs/concepts/workloads/controllers/cron-jobs: eleven characters are added to it.
+_CRON_JOB_LENGTH = 52
 
 
 def compose_files(specs: list[AppSpec], notes: list[str]) -> dict[str, str]:
     """One compose.yaml with a Redis server; images are built from the apps' folders."""
     services: dict[str, Any] = {}
     volumes: dict[str, Any] = {}
+    known = {spec.app_id for spec in specs if spec.manifest.schedule is None}
     for spec in specs:
         if spec.manifest.schedule is not None:
             notes.append(f"{spec.app_id}: left out: Compose has no schedules")
             continue
-        services[spec.app_id] = _compose_service(spec, {other.app_id for other in specs})
+        services[spec.app_id] = _compose_service(spec, known, notes)
         volumes[f"{spec.app_id}-data"] = {}
-    services["redis"] = {"image": "redis:7-alpine", "restart": "always", "volumes": ["redis-data:/data"]}
-    volumes["redis-data"] = {}
+    services[REDIS_NAME] = {"image": "redis:7-alpine", "restart": "always", "volumes": [f"{REDIS_NAME}-data:/data"]}
+    volumes[f"{REDIS_NAME}-data"] = {}
     return {"compose.yaml": to_yaml({"name": "homehelper", "services": services, "volumes": volumes})}
 
 
-def _compose_service(spec: AppSpec, known: set[str]) -> dict[str, Any]:
+def _compose_service(spec: AppSpec, known: set[str], notes: list[str]) -> dict[str, Any]:
     manifest = spec.manifest
     restart = manifest.restart
     policies = {"always": "always", "never": "no", "on-failure": f"on-failure:{restart.max_restarts}"}
@@ -39,7 +50,7 @@ def _compose_service(spec: AppSpec, known: set[str]) -> dict[str, Any]:
         "restart": policies[restart.policy],
         "stop_signal": manifest.stop.signal,
         "stop_grace_period": f"{max(round(manifest.stop.timeout_seconds), 1)}s",
-        "depends_on": sorted({*(name for name in manifest.depends_on if name in known), "redis"}),
+        "depends_on": sorted({*(name for name in manifest.depends_on if name in known), REDIS_NAME}),
     }
     if manifest.endpoints.health is not None and spec.python:
         url = f"http://127.0.0.1:{spec.port}{manifest.endpoints.health}"
@@ -50,6 +61,8 @@ def _compose_service(spec: AppSpec, known: set[str]) -> dict[str, Any]:
             "timeout": "5s",
             "start_period": f"{max(round(manifest.start.timeout_seconds), 1)}s",
         }
+    elif manifest.endpoints.health is not None:
+        notes.append(f"{spec.app_id}: its health is not looked at: Compose asks inside the image, which has no Python")
     if manifest.limits.memory_mb is not None:
         service["mem_limit"] = f"{max(int(manifest.limits.memory_mb), 6)}m"
     if manifest.limits.cpu_percent is not None:
@@ -64,9 +77,11 @@ def _escape(text: str) -> str:
 
 def kubernetes_files(specs: list[AppSpec], notes: list[str]) -> dict[str, str]:
     """A file of objects an app, one for Redis, and the Dockerfiles of the images that they name."""
-    files: dict[str, str] = {"redis.yaml": _documents(_redis_objects())}
+    files: dict[str, str] = {f"{REDIS_NAME}.yaml": _documents(_redis_objects())}
+    taken = {REDIS_NAME}
     for spec in specs:
-        name = _name(spec.app_id)
+        name = _free_name(spec, taken)
+        taken.add(name)
         files[f"{name}.yaml"] = _documents(_objects(spec, name))
         files[f"{name}.Dockerfile"] = dockerfile(spec)
         if spec.manifest.depends_on:
@@ -155,26 +170,32 @@ def _service(name: str, labels: dict[str, str], selector: dict[str, str], port: 
 
 
 def _redis_objects() -> list[dict[str, Any]]:
-    labels = {"app.kubernetes.io/name": "redis", "app.kubernetes.io/part-of": "homehelper"}
-    selector = {"app.kubernetes.io/name": "redis"}
+    labels = {"app.kubernetes.io/name": REDIS_NAME, "app.kubernetes.io/part-of": "homehelper"}
+    selector = {"app.kubernetes.io/name": REDIS_NAME}
     container = {"name": "redis", "image": "redis:7-alpine", "ports": [{"containerPort": 6379}]}
     deployment = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": "redis", "labels": labels},
+        "metadata": {"name": REDIS_NAME, "labels": labels},
         "spec": {
             "replicas": 1,
             "selector": {"matchLabels": selector},
             "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
         },
     }
-    return [deployment, _service("redis", labels, selector, 6379)]
+    return [deployment, _service(REDIS_NAME, labels, selector, 6379)]
 
 
-def _name(app_id: str) -> str:
-    """An RFC 1035 label, as a Service's name must be: no underscore, a letter first."""
-    name = app_id.replace("_", "-").strip("-")
-    return name if name[:1].isalpha() else f"app-{name}"
+def _free_name(spec: AppSpec, taken: set[str]) -> str:
+    """A label that no other app has; a CronJob's is shorter, since its jobs are named after it."""
+    length = _CRON_JOB_LENGTH if spec.manifest.schedule is not None else LABEL_LENGTH
+    name = label(spec.app_id, length)
+    number = 2
+    while name in taken:
+        tail = f"-{number}"
+        name = f"{label(spec.app_id, length - len(tail))}{tail}"
+        number += 1
+    return name
 
 
 def _dollars(text: str) -> str:

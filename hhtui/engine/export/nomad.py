@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hhtui.engine.export.spec import CONTAINER_DATA, AppSpec, dockerfile
+from hhtui.engine.export.quoting import quoted
+from hhtui.engine.export.spec import CONTAINER_DATA, AppSpec, dockerfile, label
 
 
 def nomad_files(specs: list[AppSpec], notes: list[str]) -> dict[str, str]:
@@ -61,7 +62,7 @@ def _job(spec: AppSpec) -> str:
     ]
     if not scheduled:
         group.append(("network {}", [('port "http" {}', [("static", spec.port)])]))
-        service: list[Any] = [("name", spec.app_id.replace("_", "-")), ("port", "http"), ("provider", "nomad")]
+        service: list[Any] = [("name", label(spec.app_id)), ("port", "http"), ("provider", "nomad")]
         if manifest.endpoints.health is not None:
             check = [("type", "http"), ("path", manifest.endpoints.health), ("interval", "60s"), ("timeout", "5s")]
             service.append(("check {}", check))
@@ -95,5 +96,5 @@ def _value(value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    """An HCL text: JSON's, with both signs of a template doubled."""
-    return json.dumps(text).replace("${", "$${").replace("%{", "%%{")
+    """An HCL text, with both signs of a template doubled."""
+    return quoted(text).replace("${", "$${").replace("%{", "%%{")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +20,10 @@ from hhtui.paths import Home
 CONTAINER_DATA = "/data"
 CONTAINER_LOGS = "/logs"
 CONTAINER_APP = "/app"
-REDIS_URL = "redis://redis:6379/0"
+# No app's folder is likely to have this name; one that has it is left out.
+REDIS_NAME = "homehelper-redis"
+REDIS_URL = f"redis://{REDIS_NAME}:6379/0"
+LABEL_LENGTH = 63
 
 
 @dataclass
@@ -36,13 +40,14 @@ class AppSpec:
 
     @property
     def version(self) -> str:
-        kept = "".join(c if c.isalnum() or c in "._-" else "-" for c in self.manifest.version).strip("-.")
+        kept = re.sub(r"[^A-Za-z0-9._-]", "-", self.manifest.version).strip("-.")
         return kept[:64] or "latest"
 
     @property
     def image(self) -> str:
-        """The name of the image that its Dockerfile builds."""
-        return f"homehelper/{self.app_id}:{self.version}"
+        """The name of the image that its Dockerfile builds (distribution/reference: no such runs of separators)."""
+        name = re.sub(r"[_-]*-[_-]*|_{3,}", "-", self.app_id).strip("-_")
+        return f"homehelper/{name}:{self.version}"
 
     @property
     def python(self) -> bool:
@@ -65,6 +70,9 @@ def specs_of(root: str, chosen: list[str], *, container: bool) -> tuple[list[App
     specs: list[AppSpec] = []
     for app_id, app in found.items():
         if chosen and app_id not in chosen:
+            continue
+        if container and app_id == REDIS_NAME:
+            notes.append(f"{app_id}: left out: the Redis server beside the apps has that name; rename its folder")
             continue
         if app.manifest is None:
             notes.append(f"{app_id}: left out: {app.error}")
@@ -127,6 +135,12 @@ def _words(words: list[str]) -> str:
     import shlex
 
     return shlex.join(words)
+
+
+def label(app_id: str, length: int = LABEL_LENGTH) -> str:
+    """The id as an RFC 1035 label, as services elsewhere are named: no underscore, a letter first."""
+    name = re.sub(r"_", "-", app_id)
+    return (name if name[:1].isalpha() else f"app-{name}")[:length].strip("-")
 
 
 def dockerfile(spec: AppSpec) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from hhtui.engine.export.quoting import quoted
 from hhtui.engine.export.spec import AppSpec
 
 _RESTARTS = {"always": "always", "on-failure": "on-failure", "never": "no"}
@@ -19,6 +20,7 @@ def unit_name(app_id: str) -> str:
 def systemd_files(specs: list[AppSpec], notes: list[str]) -> dict[str, str]:
     """A ``.service`` an app, and a ``.timer`` where it is scheduled."""
     files: dict[str, str] = {}
+    known = {spec.app_id for spec in specs}
     for spec in specs:
         calendar = None
         if spec.manifest.schedule is not None:
@@ -27,7 +29,7 @@ def systemd_files(specs: list[AppSpec], notes: list[str]) -> dict[str, str]:
                 notes.append(
                     f"{spec.app_id}: its schedule {spec.manifest.schedule!r} has no form in systemd's calendar"
                 )
-        files[unit_name(spec.app_id)] = _service(spec, scheduled=calendar is not None)
+        files[unit_name(spec.app_id)] = _service(spec, known, scheduled=calendar is not None)
         if calendar is not None:
             files[f"homehelper-{spec.app_id}.timer"] = (
                 f"[Unit]\nDescription={_text(spec.manifest.name)}, by its schedule\n\n"
@@ -36,9 +38,9 @@ def systemd_files(specs: list[AppSpec], notes: list[str]) -> dict[str, str]:
     return files
 
 
-def _service(spec: AppSpec, *, scheduled: bool) -> str:
+def _service(spec: AppSpec, known: set[str], *, scheduled: bool) -> str:
     manifest = spec.manifest
-    needed = " ".join(unit_name(name) for name in manifest.depends_on)
+    needed = " ".join(unit_name(name) for name in manifest.depends_on if name in known)
     restart = manifest.restart
     unit = [f"Description={_text(manifest.name)}", f"After=network-online.target {needed}".rstrip()]
     unit += ["Wants=network-online.target"]
@@ -76,9 +78,8 @@ def _assignment(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    escaped = "".join(f"\\x{ord(c):02x}" if ord(c) < 0x20 or ord(c) == 0x7F else c for c in escaped)
-    return f'"{escaped}"'
+    """The escapes of systemd.syntax(7) are those of ``quoted``."""
+    return quoted(text.replace("%", "%%"))
 
 
 def _path(text: str) -> str:

@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any
 
+from hhtui.engine.export.quoting import quoted
+
 _PLAIN = re.compile(r"[A-Za-z/_][A-Za-z0-9/_.-]*\Z")
 # Plain words that a YAML 1.1 or 1.2 reader takes for something else than a text.
 _TAKEN = frozenset(["true", "false", "yes", "no", "on", "off", "null", "y", "n", "none", "nan", "inf"])
@@ -37,4 +39,4 @@ def _child(value: Any, indent: int) -> str:
 def _scalar(value: Any) -> str:
     if isinstance(value, str) and _PLAIN.match(value) and value.lower() not in _TAKEN:
         return value
-    return json.dumps(value)
+    return quoted(value) if isinstance(value, str) else json.dumps(value)
