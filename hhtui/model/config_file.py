@@ -18,6 +18,7 @@ from hhtui.model.migrations import migrate, version_of
 from hhtui.model.problems import first_problem
 from hhtui.paths import Home
 from hhtui.storage import parse_json_object, read_json_object, set_aside, write_atomically, write_json
+from hhtui.text import sanitise
 
 ENV_PREFIX = "HOMEHELPER_"
 # Variables of the product that are no configuration keys.
@@ -97,7 +98,8 @@ def change_config(
         except OSError as error:
             raise InvalidInputError(f"{home.config_file}: cannot be written: {error.strerror}") from None
         except UnicodeEncodeError:
-            raise InvalidInputError(f"{', '.join(changed)}: holds half a surrogate pair, no character") from None
+            names = sanitise(", ".join(changed), 300)
+            raise InvalidInputError(f"{names}: holds half a surrogate pair, no character") from None
     return load_config(home, environ), changed
 
 
@@ -159,10 +161,18 @@ def shown(config: Config) -> dict[str, Any]:
     return document
 
 
-def _read_dotenv(path: Path) -> dict[str, str | None]:
-    from dotenv import dotenv_values  # half a megabyte that a home without the file need not have
+def _read_dotenv(path: Path, warnings: list[str]) -> dict[str, str | None]:
+    """The variables of a dotenv file; a line that is none adds to ``warnings``, and no more."""
+    from dotenv.parser import parse_stream  # half a megabyte that a home without the file need not have
 
-    return dotenv_values(path, interpolate=False)
+    found: dict[str, str | None] = {}
+    with path.open(encoding="utf-8") as file:
+        for binding in parse_stream(file):
+            if binding.error:
+                warnings.append(f"{path}: line {binding.original.line} is no NAME=value and has no effect")
+            elif binding.key is not None:
+                found[binding.key] = binding.value
+    return found
 
 
 def _read_document(path: Path) -> dict[str, Any]:
@@ -226,13 +236,13 @@ def _recover(home: Home, reason: str) -> tuple[dict[str, Any], str]:
 
 
 def _overrides(home: Home, environ: Mapping[str, str]) -> tuple[dict[str, tuple[Any, str]], list[str]]:
+    warnings: list[str] = []
     try:
-        from_file = _read_dotenv(home.dotenv) if home.dotenv.is_file() else {}
+        from_file = _read_dotenv(home.dotenv, warnings) if home.dotenv.is_file() else {}
     except (OSError, UnicodeDecodeError) as error:
         return {}, [f"{home.dotenv}: cannot be read: {error}"]
     known = set(flatten(Config().model_dump(mode="json")))
     found: dict[str, tuple[Any, str]] = {}
-    warnings: list[str] = []
     for variables, where in ((from_file, str(home.dotenv)), (environ, "environment")):
         for variable, text in variables.items():
             if not variable.startswith(ENV_PREFIX) or variable in _NOT_KEYS or text is None:

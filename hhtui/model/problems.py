@@ -16,4 +16,5 @@ def first_problem(error: ValidationError) -> str:
     words = words[:1].lower() + words[1:]
     shown = "" if first["type"] in ("missing", "value_error") else f", got {sanitise(repr(first['input']), 60)}"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{where}: {words}{shown}{more}" if where else f"{words}{shown}{more}"
+    # The message and the place may hold a piece of the document.
+    return sanitise(f"{where}: {words}{shown}{more}" if where else f"{words}{shown}{more}")

@@ -186,7 +186,7 @@ class CleanDebian:
 
     def run(self, user: str, script: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """``script`` in bash, in a login session of its own, as over ssh; the first command that fails ends it."""
-        return self._enter("su", "-l", user, "-c", "bash -e -x -l -s", script=script, timeout=timeout)
+        return self._enter("su", "-l", user, "-c", "bash -e -x -s", script=script, timeout=timeout)
 
     def _enter(self, *words: str, script: str = "", timeout: float = 30) -> subprocess.CompletedProcess[str]:
         assert self._process is not None

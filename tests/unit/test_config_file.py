@@ -43,3 +43,14 @@ def test_half_a_surrogate_pair_is_refused_and_changes_nothing(tmp_path: Path) ->
     with pytest.raises(InvalidInputError, match=r"redis\.host"):
         change_config(home, {"redis": {"host": "\ud800"}}, {})
     assert home.config_file.read_bytes() == before
+
+
+def test_a_line_of_the_env_file_that_sets_nothing_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    home = Home.at(tmp_path, environ={})
+    home.config_dir.mkdir()
+    home.dotenv.write_text("HOMEHELPER_LOGGING__LEVEL=DEBUG\nwhat is this\nHOMEHELPER_LOGGING__MAX_FILES='3'\n")
+    loaded = load_config(home, {})
+    assert loaded.config.logging.level == "DEBUG"
+    assert loaded.config.logging.max_files == 3
+    assert loaded.warnings == [f"{home.dotenv}: line 2 is no NAME=value and has no effect"]
+    assert caplog.records == []
