@@ -38,7 +38,7 @@ def restore(session: Session, file: str, dry_run: bool, yes: bool, no_rollback: 
     order: dict[str, Any] = {"file": str(Path(file).expanduser().absolute()), "no_rollback": no_rollback}
     if identity is not None:
         order["identity"] = str(Path(identity).expanduser().absolute())
-    if file.endswith(".gpg"):
+    if file.endswith(".gpg") and not _for_a_key(Path(file).expanduser()):
         order["passphrase"] = passphrase(confirm=False)
     client = session.client()
     online = client.runs()
@@ -61,6 +61,18 @@ def restore(session: Session, file: str, dry_run: bool, yes: bool, no_rollback: 
         for warning in plan.get("warnings") or []:
             console.complain(str(warning))
         console.words(f"restored from {file}" + ("" if online else "; `hhtui engine start` starts it"))
+
+
+def _for_a_key(path: Path) -> bool:
+    """Whether GnuPG opens it with a key and not with a passphrase: tag 1 in its first packet (RFC 9580, 4.2)."""
+    try:
+        with path.open("rb") as file:
+            first = file.read(1)
+    except OSError:
+        return False
+    if not first:
+        return False
+    return (first[0] & 0x3F if first[0] & 0x40 else (first[0] >> 2) & 0x0F) == 1
 
 
 def _check(session: Session, client: EngineClient, order: dict[str, Any], *, online: bool) -> dict[str, Any]:

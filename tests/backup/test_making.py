@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import sqlite3
 import stat
-import subprocess
 import time
 from pathlib import Path
 
@@ -21,7 +19,7 @@ from hhtui.engine.backup.proving import prove
 from hhtui.engine.backup.reading import check_archive
 from hhtui.engine.backup.retention import list_backups
 from hhtui.engine.backup.state import load_state
-from hhtui.errors import ConflictError, HomeHelperError
+from hhtui.errors import ConflictError
 from hhtui.paths import Home
 from tests.backup.archives import archive_of, make_full_home, members_of, quiet, state_of
 
@@ -138,22 +136,3 @@ def test_a_test_restore_is_remembered_and_a_damaged_archive_is_told(root: Path) 
     assert proof["ok"] is False
     assert "damaged" in proof["error"] or "checksum" in proof["error"]
     assert [path.name for path in home.backups_dir.iterdir() if path.is_dir()] == []
-
-
-@pytest.mark.skipif(not shutil.which("gpg"), reason="GnuPG is not installed")
-def test_an_encrypted_archive_opens_with_its_passphrase_alone(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keyring = tmp_path / "gnupg"
-    keyring.mkdir(mode=0o700)
-    monkeypatch.setenv("GNUPGHOME", str(keyring))
-    archive = archive_of(root, passphrase="zwölf Boxkämpfer")
-    assert archive.name.endswith(".tar.gz.gpg")
-    assert b"HOMEHELPER_LOGGING" not in archive.read_bytes()
-    before = state_of(root)
-    with pytest.raises(HomeHelperError, match="gpg: "):
-        restored(archive, root, passphrase="falsch")
-    assert state_of(root) == before
-    restored(archive, tmp_path / "fresh", passphrase="zwölf Boxkämpfer")
-    assert state_of(tmp_path / "fresh").keys() == before.keys()
-    subprocess.run(["gpgconf", "--kill", "gpg-agent"], check=False)

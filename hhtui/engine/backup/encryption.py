@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +13,9 @@ from hhtui.text import sanitise
 
 ENDINGS = (".age", ".gpg")
 _AGE_KEYS = ("age1", "ssh-")
+# What the programs say: age 1.1 (cmd/age, age.go, internal/stream), GnuPG 2.2 and 2.4 (g10, libgpg-error).
+_WRONG_KEY = ("no identity matched", "Bad session key", "No secret key", "incorrect passphrase", "Bad passphrase")
+_DAMAGED = ("payload chunk", "age header", "unexpected EOF", "Invalid packet", "decrypt_message failed", "OpenPGP data")
 
 
 class EncryptionError(HomeHelperError):
@@ -49,7 +53,16 @@ def encrypt(plain: Path, target: Path, passphrase: str | None, recipient: str | 
         # What is packed already would only be packed in vain.
         words += ["--compress-algo", "none"]
         if recipient is not None:
-            words += ["--trust-model", "always", "--recipient", recipient, "--encrypt", str(plain)]
+            # A key that is not here is an error, not a search of the network.
+            words += [
+                "--trust-model",
+                "always",
+                "--no-auto-key-locate",
+                "--recipient",
+                recipient,
+                "--encrypt",
+                str(plain),
+            ]
         else:
             words += ["--pinentry-mode", "loopback", "--passphrase-fd", "0", "--cipher-algo", "AES256"]
             words += ["--symmetric", str(plain)]
@@ -94,7 +107,22 @@ def _run(words: list[str], passphrase: str | None) -> None:
     finally:
         os.umask(mask)
     if done.returncode:
-        lines = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
-        reason = sanitise(lines[-1].removeprefix("gpg: "), 200) if lines else f"exit code {done.returncode}"
-        hint = " (the passphrase is wrong, or the key is not here)" if "decrypt" in words[-2] + words[1] else ""
-        raise EncryptionError(f"{Path(words[0]).name}: {reason}{hint}")
+        program = Path(words[0]).name
+        reason = _reason(done.stderr.decode("utf-8", "replace")) or f"exit code {done.returncode}"
+        hint = _hint(reason) if "--decrypt" in words else ""
+        raise EncryptionError(f"{program}: {reason}{hint}")
+
+
+def _reason(stderr: str) -> str:
+    """The line that tells: age's first error (an invitation to report it follows), GnuPG's last."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    told = [line.partition("error: ")[2] for line in lines if line.startswith("age: error: ")] or lines[-1:]
+    return sanitise(re.sub(r"^(gpg: )?(/\S+: )?", "", told[0]), 200) if told else ""
+
+
+def _hint(reason: str) -> str:
+    if any(words in reason for words in _WRONG_KEY):
+        return " (the passphrase is wrong, or the key is not here)"
+    if any(words in reason for words in _DAMAGED):
+        return " (the file is damaged, cut short, or not encrypted)"
+    return ""

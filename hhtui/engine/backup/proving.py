@@ -34,6 +34,8 @@ def prove(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     home, _, _ = open_home(request["root"])
     path = request.get("file") or next((b.path for b in list_backups(home) if not b.encrypted), None)
     if path is None:
+        if list_backups(home):
+            raise NotFoundError("every backup is encrypted: who has the key can try one by `hhtui restore --dry-run`")
         raise NotFoundError("there is no backup yet that could be test-restored")
     proof: dict[str, Any] = {"at": now_text(), "archive": Path(path).name, "ok": True, "error": None}
     order = RestoreRequest(file=path, passphrase=request.get("passphrase"), identity=request.get("identity"))
