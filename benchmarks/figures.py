@@ -6,7 +6,10 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
-COLUMNS = ("hhtui", "supervisord", "circus", "pm2", "runit", "s6", "limit")
+COLUMNS = (
+    "hhtui", "supervisord", "circus", "pm2", "runit", "s6", "limit", "empty Textual app", "20 apps", "btop", "lnav",
+    "toolong",
+)  # fmt: skip
 
 
 @dataclass

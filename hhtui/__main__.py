@@ -21,6 +21,11 @@ def main() -> int:
 
             if (code := quick_status(sys.argv[1:])) is not None:
                 return code
+        if all(word.startswith("-") for word in sys.argv[1:2]):
+            from hhtui.cli.quick_interface import quick_interface
+
+            if (code := quick_interface(sys.argv[1:])) is not None:
+                return code
         from hhtui.cli.main import run
 
         return run(sys.argv[1:])

@@ -6,8 +6,6 @@ import os
 import sys
 from pathlib import Path
 
-import click
-
 from hhtui.cli.console import Console
 from hhtui.errors import HomeHelperError
 from hhtui.paths import Home
@@ -54,22 +52,28 @@ def _run(root: Path, *, in_process: bool, demo: bool, read_only: bool) -> int:
 
 
 def _needs_terminal(console: Console, plain: bool) -> None:
+    if words := unfit(console, plain):
+        # Loaded where it is needed: a screen that can be shown is shown without it.
+        import click
+
+        raise click.UsageError(words)
+
+
+def unfit(console: Console, plain: bool = False) -> str | None:
+    """Why the interface cannot be shown here, in one line."""
     if console.json:
-        raise click.UsageError("--json goes with a command")
+        return "--json goes with a command"
     if plain:
-        if sys.stdin is None:
-            raise click.UsageError("--plain reads commands from its standard input, which is closed")
-        return
+        return "--plain reads commands from its standard input, which is closed" if sys.stdin is None else None
     if sys.stdin is None or not sys.stdin.isatty() or not console.on_terminal:
-        raise click.UsageError(
-            "the interface needs a terminal; `hhtui --plain` and commands such as `hhtui status` do not"
-        )
+        return "the interface needs a terminal; `hhtui --plain` and commands such as `hhtui status` do not"
     # terminfo's names for what can only print line after line: Rich draws nothing there.
     if (kind := os.environ.get("TERM", "").lower()) in ("dumb", "unknown"):
-        raise click.UsageError(
+        return (
             f"the interface needs a terminal that can move its cursor, and TERM is {kind}; "
             "`hhtui --plain` needs none such"
         )
+    return None
 
 
 def _check_home(home: Home) -> None:

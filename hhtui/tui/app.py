@@ -37,8 +37,6 @@ from hhtui.tui.screens.too_small import HEIGHT, WIDTH, TooSmallScreen
 from hhtui.tui.terminal import HomeDriver
 from hhtui.tui.words import host_for_urls
 
-_FIRST_PAINT_SECONDS = 0.1
-
 
 class HomeHelperApp(App[None], inherit_bindings=False):
     """The interface on one home."""
@@ -106,9 +104,6 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         self._read_keymap()
         self.theme_changed_signal.subscribe(self, self._theme_changed)
         self._check_size()
-        if not self.is_headless:
-            # Styles, sizes and the first answers come one after the other: they are painted together.
-            self.delay_update(_FIRST_PAINT_SECONDS)
         self._start_link()
 
     @work(thread=False, group="link", exclusive=True, exit_on_error=True)
