@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import json
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -59,9 +60,18 @@ def run_task(tasks: dict[str, Task]) -> int:
         return 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _say({"error": {"slug": "failed", "message": f"{where}{error.strerror or error}", "exit_code": 1}})
+        # A member of the service's group asks, and the service's user does; or the other way round.
+        whom = f" for the user {_user()}" if isinstance(error, PermissionError) else ""
+        _say({"error": {"slug": "failed", "message": f"{where}{error.strerror or error}{whom}", "exit_code": 1}})
         return 1
     return 0
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _say(document: dict[str, Any]) -> None:

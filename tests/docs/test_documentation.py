@@ -17,13 +17,14 @@ import jsonschema_rs
 import pytest
 
 from hhtui.cli.main import root
+from hhtui.cli.session import Session
 from hhtui.model.config import Config
 from hhtui.model.json_schema import SCHEMAS
 from hhtui.model.manifest import parse_manifest
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.glob("*.md"))
+PAGES = [*sorted(DOCS.glob("*.md")), ROOT / "README.md"]
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +65,27 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert missing == []
 
 
-def commands_of(page: Path) -> list[str]:
-    """The lines of shell blocks that run hhtui."""
-    blocks = re.findall(r"```(?:sh|console)\n(.*?)```", page.read_text("utf-8"), re.S)
+_HHTUI = re.compile(r"(sudo (-u \w+ )?)?(hhtui|\"\$\(command -v hhtui\)\")( |$)")
+
+
+def typed_in(page: Path) -> list[str]:
+    """The lines of blocks that run hhtui; not the ones that show a form of a command."""
+    blocks = re.findall(r"^```(?:sh|console)?\n(.*?)^```", page.read_text("utf-8"), re.S | re.M)
     lines = [line.removeprefix("$ ").partition("  #")[0] for block in blocks for line in block.splitlines()]
-    return [line for line in lines if re.match(r"(sudo (-u \w+ )?)?(hhtui|\"\$\(command -v hhtui\)\")( |$)", line)]
+    lines = [re.split(r" [|>&]", line)[0] for line in lines if _HHTUI.match(line)]
+    return [line for line in lines if not re.search(r"[|\[…]|\.\.\.|  ", line.strip())]
+
+
+def commands_of(page: Path) -> list[str]:
+    """What is typed, and what stands in the text as a command of ours."""
+    # A code span may be broken over two lines.
+    prose = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.S | re.M)
+    spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
+    return typed_in(page) + [span for span in spans if _HHTUI.match(span)]
+
+
+def test_the_pages_show_commands_enough() -> None:
+    assert sum(len(commands_of(page)) for page in PAGES) > 100
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -94,6 +111,23 @@ def test_every_command_shown_is_one_that_there_is(page: Path) -> None:
             command = child
         used = {word.partition("=")[0] for word in shlex.split(line, comments=True) if word.startswith("--")}
         assert used <= options | {"--help"}, f"{line}: no such option"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_line_shown_is_taken_as_it_stands(page: Path) -> None:
+    for line in typed_in(page):
+        words = shlex.split(line, comments=True)
+        words = words[next(index for index, word in enumerate(words) if "hhtui" in word) + 1 :]
+        command: click.Command = root
+        context = click.Context(root, info_name="hhtui", obj=Session())
+        while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+            child = command.get_command(context, words[0])
+            assert child is not None, line
+            command, words = child, words[1:]
+        try:
+            command.make_context("hhtui", words, parent=context)
+        except click.UsageError as error:
+            raise AssertionError(f"{line}: {error.format_message()}") from None
 
 
 def test_the_shown_manifests_are_valid_and_so_are_the_examples() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,12 @@ def config_changes(home: Home, new: Path) -> list[str]:
     lines = []
     for key in sorted(now.keys() | then.keys()):
         if now.get(key) != then.get(key):
-            lines.append(key if key in SECRET_KEYS else f"{key}: {now.get(key)!r} -> {then.get(key)!r}")
+            lines.append(key if key in SECRET_KEYS else f"{key}: {_told(now, key)} -> {_told(then, key)}")
     return lines
+
+
+def _told(values: dict[str, Any], key: str) -> str:
+    return json.dumps(values[key], ensure_ascii=False) if key in values else "the default"
 
 
 def _config(path: Path) -> dict[str, Any]:
