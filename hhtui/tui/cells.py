@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len, get_character_cell_size, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
@@ -12,6 +12,8 @@ from textual.strip import Strip
 from hhtui.text import sanitise
 
 Piece = tuple[str, Style]
+# No script stacks more marks on one letter.
+_MARKS = 4
 
 
 def fit(text: str, width: int, *, right: bool = False, ellipsis: str = "…") -> str:
@@ -60,6 +62,9 @@ def strip_of(pieces: Iterable[Piece], width: int, base: Style) -> Strip:
             # Whoever composed this line forgot to: nothing gets past here.
             text = sanitise(text, len(text) * 8)
         length = cell_len(text)
+        if len(text) - length > _MARKS:
+            text = _unstacked(text)
+            length = cell_len(text)
         if used + length > width:
             text = set_cell_size(text, width - used)
             length = width - used
@@ -78,6 +83,17 @@ def strip_of(pieces: Iterable[Piece], width: int, base: Style) -> Strip:
         else:
             segments.append(Segment(blank, base))
     return Strip(segments, width)
+
+
+def _unstacked(text: str) -> str:
+    """``text`` with at most so many characters without a width after each that has one: a stack costs only bytes."""
+    kept: list[str] = []
+    stacked = 0
+    for character in text:
+        stacked = 0 if get_character_cell_size(character) else stacked + 1
+        if stacked <= _MARKS:
+            kept.append(character)
+    return "".join(kept)
 
 
 def text_of(pieces: Sequence[Piece]) -> str:
