@@ -31,6 +31,7 @@ from hhtui.tui.leaving import Leaving
 from hhtui.tui.link import Link
 from hhtui.tui.messages import AppsChanged, ClockTicked, EngineChanged, EventsArrived, MetricsChanged
 from hhtui.tui.orders import Orders
+from hhtui.tui.remembered import Memory
 from hhtui.tui.screens.base import HomeScreen
 from hhtui.tui.screens.dashboard import Dashboard
 from hhtui.tui.screens.too_small import HEIGHT, WIDTH, TooSmallScreen
@@ -61,6 +62,7 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         machine: str | None = None,
         version: str = __version__,
         host: str | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self.home = home
         self.connector = connector
@@ -72,6 +74,7 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         self.machine = machine or socket.gethostname()
         self.version = version
         self.host = host or host_for_urls(os.environ, self.machine)
+        self.memory = memory or Memory()
         self.changed_keys: dict[str, str] = {}
         colourless = "NO_COLOR" in os.environ and bool(os.environ["NO_COLOR"])
         folder = themes.styles_folder()
@@ -82,7 +85,8 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         )
         self.register_theme(themes.HOMEHELPER_THEME)
         self.register_theme(themes.HIGH_CONTRAST_THEME)
-        self.theme = "ansi-dark" if colourless else themes.DEFAULT
+        remembered = self.memory.values.theme
+        self.theme = "ansi-dark" if colourless else remembered if remembered in self.offered_themes else themes.DEFAULT
         self.looks = self.current_looks()
         self.link = Link(connector.connect, self.post_message)
         self.orders = Orders(self)
@@ -273,14 +277,14 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         return themes.looks_of(self.get_css_variables(), self.no_color, self.native_ansi_color)
 
     def set_theme(self, name: str) -> None:
-        """Another theme, until the interface ends."""
-        self.theme = name
+        """Another theme, from now on."""
+        self.theme = self.memory.values.theme = name
 
     def action_next_theme(self) -> None:
         """The next of the offered themes."""
         names = self.offered_themes
         at = names.index(self.theme) if self.theme in names else -1
-        self.theme = names[(at + 1) % len(names)]
+        self.set_theme(names[(at + 1) % len(names)])
         self.say(f"Theme: {self.theme}")
 
     def _theme_changed(self, _: object) -> None:
@@ -323,7 +327,8 @@ def run_tui(home: Path, *, in_process: bool = False, demo: bool = False, read_on
     """
     layout = Home.at(home)
     connector = Connector(layout, in_process=in_process, read_only=read_only, demo=demo)
-    return run_app(HomeHelperApp(layout, connector, demo=demo, read_only=read_only))
+    memory = None if demo else Memory.of(str(home))
+    return run_app(HomeHelperApp(layout, connector, demo=demo, read_only=read_only, memory=memory))
 
 
 def run_app(app: HomeHelperApp) -> int:
@@ -332,6 +337,7 @@ def run_app(app: HomeHelperApp) -> int:
         app.run()
     finally:
         app.leaving.left()
+        app.memory.save()
         app.connector.close()
     if app.leaving.farewell:
         try:

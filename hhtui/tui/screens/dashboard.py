@@ -47,6 +47,7 @@ class Dashboard(HomeScreen):
         self.stream = EventStream(id="events")
         self._beside = "log"
         self._zoomed: str | None = None
+        self._wanted = ""
         self._soon: Timer | None = None
 
     def compose_body(self) -> ComposeResult:
@@ -54,9 +55,21 @@ class Dashboard(HomeScreen):
             yield from self._panels
 
     def on_mount(self) -> None:
-        """Show what is known already."""
+        """Show what is known already, as it was left."""
+        left = self.hh.memory.values
+        self._beside = left.panel if left.panel in PANELS[1:] else self._beside
+        self._zoomed = left.zoomed if left.zoomed in PANELS else None
+        self._wanted = left.app
         self._arrange()
-        self.apps.load()
+        if self._zoomed is not None:
+            self._panels[PANELS.index(self._zoomed)].focus()
+        self._load_apps()
+
+    def _load_apps(self) -> None:
+        """Take the apps from the link; the cursor goes to the app it stood on the last time, once that is there."""
+        self.apps.load(keep=self._wanted or None)
+        if self.hh.link.snapshot.apps_known:
+            self._wanted = ""
 
     @property
     def _panels(self) -> tuple[LineView, ...]:
@@ -87,9 +100,9 @@ class Dashboard(HomeScreen):
     def action_panel(self, name: str) -> None:
         """Go to a panel; where not all fit it takes the second place."""
         if name != "apps":
-            self._beside = name
+            self._beside = self.hh.memory.values.panel = name
         if self._zoomed is not None:
-            self._zoomed = name
+            self._zoomed = self.hh.memory.values.zoomed = name
         self._arrange()
         self._panels[PANELS.index(name)].focus()
 
@@ -103,6 +116,7 @@ class Dashboard(HomeScreen):
         """The focused panel over the whole screen, and back."""
         focused = self.focused.id if self.focused is not None else None
         self._zoomed = None if self._zoomed is not None else focused if focused in PANELS else "apps"
+        self.hh.memory.values.zoomed = self._zoomed or ""
         self._arrange()
 
     def action_back(self) -> None:
@@ -135,7 +149,7 @@ class Dashboard(HomeScreen):
 
     def caught_up(self) -> None:
         super().caught_up()
-        self.apps.load()
+        self._load_apps()
         self.gauges.load()
         self.stream.sync()
         self.log_view.app_changed()
@@ -143,7 +157,7 @@ class Dashboard(HomeScreen):
     def apps_changed(self, change: AppsChanged) -> None:
         super().apps_changed(change)
         if change.came_or_went or self.apps.filter or self.apps.sorting != SORTS[0]:
-            self.apps.load()
+            self._load_apps()
         else:
             self.apps.sync()
         if self.log_view.app_id in change.changed:
@@ -156,7 +170,7 @@ class Dashboard(HomeScreen):
 
     def engine_changed(self) -> None:
         super().engine_changed()
-        self.apps.load()
+        self._load_apps()
 
     def events_arrived(self, messages: list[BusMessage]) -> None:
         self.stream.add(messages)
@@ -171,6 +185,8 @@ class Dashboard(HomeScreen):
     @on(LineView.Chosen)
     def _chosen(self, message: LineView.Chosen) -> None:
         if isinstance(message.view, AppsTable):
+            if self.apps.current and not self._wanted:
+                self.hh.memory.values.app = self.apps.current
             # Somebody who runs through the list does not want a log at each step.
             if self._soon is not None:
                 self._soon.stop()

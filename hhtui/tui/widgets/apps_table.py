@@ -69,6 +69,11 @@ class AppsTable(LineView):
         self.filter = ""
         self.sorting = SORTS[0]
 
+    def on_mount(self) -> None:
+        """Sorted as it was left."""
+        left = self.hh.memory.values.sort
+        self.sorting = left if left in SORTS else SORTS[0]
+
     @property
     def current(self) -> str | None:
         """The id under the cursor."""
@@ -268,6 +273,7 @@ class AppsTable(LineView):
     def action_sort(self) -> None:
         """By the next of name, state, CPU, memory."""
         self.sorting = SORTS[(SORTS.index(self.sorting) + 1) % len(SORTS)]
+        self.hh.memory.values.sort = self.sorting
         self.load()
 
     def opened(self) -> None:

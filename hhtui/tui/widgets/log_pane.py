@@ -54,7 +54,9 @@ class LogPane(LineView):
         self._changed()
 
     def on_mount(self) -> None:
-        """Say what is (not yet) shown."""
+        """Say what is (not yet) shown; lines look as they were left."""
+        left = self.hh.memory.values
+        self.wrapping, self.times = left.log_wrap, left.log_times if 0 <= left.log_times < len(_TIMES) else 0
         self._title()
 
     # Loading

@@ -131,6 +131,7 @@ class LogView(LogPane):
         """Wrap long lines, or cut them."""
         line = self._line_at(self.top)
         self.wrapping, self.left = not self.wrapping, 0
+        self.hh.memory.values.log_wrap = self.wrapping
         self._layout()
         self.top = self.last_top if self.following else self._row_of(line)
         self._changed()
@@ -138,6 +139,7 @@ class LogView(LogPane):
     def action_times(self) -> None:
         """Other times beside the lines."""
         self.times = (self.times + 1) % _TIMES
+        self.hh.memory.values.log_times = self.times
         self._changed()
 
     # Search
