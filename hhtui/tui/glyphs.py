@@ -22,6 +22,8 @@ class Glyphs:
     thumb: str
     track: str
     mark: str
+    folded: str
+    unfolded: str
     down: str
     up: str
     dot: str
@@ -59,6 +61,8 @@ UNICODE = Glyphs(
     thumb="┃",
     track="│",
     mark="▸",
+    folded="▹",
+    unfolded="▿",
     down="↓",
     up="↑",
     dot="·",
@@ -92,6 +96,8 @@ ASCII = Glyphs(
     thumb="#",
     track=":",
     mark=">",
+    folded="+",
+    unfolded="-",
     down="v",
     up="^",
     dot=".",

@@ -63,6 +63,7 @@ KEYS: tuple[Key, ...] = (
     Key("panel.next", Place.DASHBOARD, "tab", "next_panel(1)", "Next panel"),
     Key("panel.previous", Place.DASHBOARD, "shift+tab", "next_panel(-1)", "Previous panel"),
     Key("panel.zoom", Place.DASHBOARD, "z", "zoom", "Panel over the whole screen, and back", "zoom", palette=True),
+    Key("panel.hide", Place.DASHBOARD, "H", "hide", "Hide this panel; on the apps: show all hidden ones", palette=True),
     Key("panel.filter", Place.DASHBOARD, "slash", "filter", "Filter apps or events; search in logs", "filter"),
     Key("panel.escape", Place.DASHBOARD, "escape", "back", "Drop filter, selection, zoom"),
     # An app, wherever one is chosen
@@ -78,7 +79,10 @@ KEYS: tuple[Key, ...] = (
     Key("app.copy_url", Place.APPS, "y", "copy_url", "Copy the app's address", palette=True),
     Key("apps.mark", Place.APPS, "space", "mark", "Select or unselect; keys then act on all selected", "select"),
     Key("apps.mark_all", Place.APPS, "ctrl+a", "mark_all", "Select all shown, or none"),
-    Key("apps.sort", Place.APPS, "o", "sort", "Sort by name, state, CPU or memory"),
+    Key("apps.sort", Place.APPS, "o", "sort", "Sort by name, state, CPU, memory, uptime, restarts, port", palette=True),
+    Key("apps.reverse", Place.APPS, "O", "reverse", "Sort the other way round", palette=True),
+    Key("apps.group", Place.APPS, "T", "group", "Group by state, type, the manifests' groups, or not", palette=True),
+    Key("apps.fold", Place.APPS, "minus,left,right", "fold", "Hide or show the apps of a group"),
     # Logs
     Key("log.older", Place.LOG, "left_square_bracket", "older", "A page towards older lines", "older"),
     Key("log.newer", Place.LOG, "right_square_bracket", "newer", "A page towards newer lines", "newer"),

@@ -22,6 +22,7 @@ from hhtui.tui.records import App, BusMessage, Engine, LogPage, Metrics, Redis
 
 RECENT = 1000
 HISTORY = 180
+APP_HISTORY = 30
 SAMPLE_SECONDS = 2.0
 ENGINE_SECONDS = 10.0
 RESYNC_SECONDS = 30.0
@@ -115,6 +116,7 @@ class Link:
         self.snapshot = Snapshot()
         self.recent: deque[BusMessage] = deque(maxlen=RECENT)
         self.history: deque[Point] = deque(maxlen=HISTORY)
+        self.cpu_history: dict[str, deque[float | None]] = {}
         self.since = datetime.now(UTC)
         self._connect = connect
         self._post = post
@@ -286,6 +288,13 @@ class Link:
             self.snapshot.redis = metrics.redis
             self._post(EngineChanged())
         changed = set()
+        self.cpu_history = {
+            app_id: self.cpu_history.get(app_id) or deque(maxlen=APP_HISTORY)
+            for app_id in self.snapshot.apps
+            if app_id in metrics.apps or app_id in self.cpu_history
+        }
+        for app_id, values in self.cpu_history.items():
+            values.append(usage.cpu_percent if (usage := metrics.apps.get(app_id)) is not None else None)
         for app_id, usage in metrics.apps.items():
             app = self.snapshot.apps.get(app_id)
             if app is not None and app.usage != usage:

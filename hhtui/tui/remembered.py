@@ -29,6 +29,7 @@ class Remembered:
     app: str = ""
     sort: str = ""
     sort_reversed: bool = False
+    grouping: str = ""
     panel: str = ""
     zoomed: str = ""
     hidden: tuple[str, ...] = ()

@@ -38,6 +38,20 @@ async def test_looks_and_layout_come_back_the_next_time(environ: dict[str, str])
         assert screen.apps.display and not screen.gauges.display
 
 
+async def test_groups_the_reversed_order_and_hidden_panels_come_back(environ: dict[str, str]) -> None:
+    memory = Memory.of("/home/pi/homehelper", environ)
+    async with running(memory=memory) as session:
+        await session.press("O", "T", "4", "H")
+        await session.hides("4 Events")
+    memory.save()
+    async with running(memory=Memory.of("/home/pi/homehelper", environ)) as session:
+        await session.shows("by name, reversed · grouped by state")
+        assert "4 Events" not in session.text
+        await session.press("4")
+        await session.shows("4 Events")
+    assert session.app.memory.values.hidden == ()
+
+
 async def test_a_filter_is_forgotten(environ: dict[str, str]) -> None:
     memory = Memory.of("/home/pi/homehelper", environ)
     async with running(memory=memory) as session:

@@ -15,7 +15,7 @@ from hhtui.tui.keymap import Place
 from hhtui.tui.messages import AppsChanged
 from hhtui.tui.records import BusMessage
 from hhtui.tui.screens.base import HomeScreen
-from hhtui.tui.widgets.apps_table import SORTS, AppsTable
+from hhtui.tui.widgets.apps_table import AppsTable
 from hhtui.tui.widgets.event_stream import EventStream
 from hhtui.tui.widgets.gauges import Gauges
 from hhtui.tui.widgets.line_view import LineView
@@ -28,6 +28,7 @@ _APP_KEYS = tuple(
     ("command", "autostart", "open_logs", "copy_url")
 )  # fmt: skip
 NARROW, SHORT = 100, 30
+_NEIGHBOUR = {"apps": "hardware", "hardware": "apps", "log": "events", "events": "log"}
 
 
 class Dashboard(HomeScreen):
@@ -48,6 +49,7 @@ class Dashboard(HomeScreen):
         self._beside = "log"
         self._zoomed: str | None = None
         self._wanted = ""
+        self.hidden: set[str] = set()
         self._soon: Timer | None = None
 
     def compose_body(self) -> ComposeResult:
@@ -59,6 +61,7 @@ class Dashboard(HomeScreen):
         left = self.hh.memory.values
         self._beside = left.panel if left.panel in PANELS[1:] else self._beside
         self._zoomed = left.zoomed if left.zoomed in PANELS else None
+        self.hidden = {name for name in left.hidden if name in PANELS[1:]}
         self._wanted = left.app
         self._arrange()
         if self._zoomed is not None:
@@ -92,13 +95,18 @@ class Dashboard(HomeScreen):
             if self._zoomed is not None:
                 panel.display = name == self._zoomed
             else:
-                panel.display = not few or name in ("apps", self._beside)
+                panel.display = name in ("apps", self._beside) if few else name not in self.hidden
+            # Where its neighbour is hidden a panel has both columns.
+            panel.styles.column_span = 2 if not few and _NEIGHBOUR[name] in self.hidden else 1
+        self.set_class(not few and {"log", "events"} <= self.hidden, "-one-row")
         if self.status.hardware is self.gauges.display:
             self.status.hardware = not self.gauges.display
             self.status.load()
 
     def action_panel(self, name: str) -> None:
         """Go to a panel; where not all fit it takes the second place."""
+        self.hidden.discard(name)
+        self.hh.memory.values.hidden = tuple(sorted(self.hidden))
         if name != "apps":
             self._beside = self.hh.memory.values.panel = name
         if self._zoomed is not None:
@@ -117,6 +125,21 @@ class Dashboard(HomeScreen):
         focused = self.focused.id if self.focused is not None else None
         self._zoomed = None if self._zoomed is not None else focused if focused in PANELS else "apps"
         self.hh.memory.values.zoomed = self._zoomed or ""
+        self._arrange()
+
+    def action_hide(self) -> None:
+        """Hide the focused panel for the others to have its room; from the apps, show all again."""
+        name = self.focused.id if self.focused is not None else None
+        if name in PANELS and name != "apps":
+            self.hidden.add(name)
+            self._zoomed = None
+            self.apps.focus()
+            self.hh.say(f"The {name} panel is hidden: {PANELS.index(name) + 1} brings it back, H all of them.")
+        elif self.hidden:
+            self.hidden.clear()
+        else:
+            self.hh.say("The apps panel is always there; go to another one with 2, 3 or 4 to hide that.", "warning")
+        self.hh.memory.values.hidden = tuple(sorted(self.hidden))
         self._arrange()
 
     def action_back(self) -> None:
@@ -156,9 +179,10 @@ class Dashboard(HomeScreen):
 
     def apps_changed(self, change: AppsChanged) -> None:
         super().apps_changed(change)
-        if change.came_or_went or self.apps.filter or self.apps.sorting != SORTS[0]:
+        if change.came_or_went or self.apps.ordered_by_figures:
             self._load_apps()
         else:
+            self.apps.names_changed(change.changed)
             self.apps.sync()
         if self.log_view.app_id in change.changed:
             self.log_view.app_changed()
@@ -193,7 +217,8 @@ class Dashboard(HomeScreen):
             self._soon = self.set_timer(0.12, self._show_log)
 
     def _show_log(self) -> None:
-        self.log_view.show(self.apps.current)
+        if self.apps.current or not self.apps.ids:
+            self.log_view.show(self.apps.current)
 
     @on(EventStream.Opened)
     def _open_event(self, message: EventStream.Opened) -> None:

@@ -1,62 +1,32 @@
-"""The apps: one line each."""
+"""The apps: one line each, under headings if they are grouped."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable
 from typing import ClassVar
 
 from rich.cells import cell_len
 from textual.binding import BindingType
 
-from hhtui.model.states import Health, Status
 from hhtui.text import sanitise
-from hhtui.tui import keymap, words
-from hhtui.tui.cells import Piece, fit, wrap
+from hhtui.tui import app_row, keymap, words
+from hhtui.tui.app_filter import Met, met
+from hhtui.tui.app_groups import ORDER, Entry, Grouping, Heading, entries
+from hhtui.tui.app_row import Row
+from hhtui.tui.cells import Piece, wrap
 from hhtui.tui.records import App
 from hhtui.tui.widgets.line_view import LineView
 
-_OWN_KEYS = ("app.open", "apps.mark", "apps.mark_all", "apps.sort")
-SORTS = ("name", "state", "cpu", "memory")
-_LIVE = frozenset({Status.RUNNING, Status.STARTING, Status.STOPPING})
-_ORDER = (
-    Status.FAILED,
-    Status.INVALID,
-    Status.BACKOFF,
-    Status.INSTALLING,
-    Status.STARTING,
-    Status.STOPPING,
-    Status.RUNNING,
-    Status.WAITING,
-    Status.STOPPED,
-    Status.DISCOVERED,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """``width`` cells, shown when the panel has at least ``needs`` cells."""
-
-    title: str
-    width: int
-    needs: int
-    right: bool = False
-
-
-_COLUMNS = (
-    Column("STATE", 12, 0),
-    Column("PORT", 5, 46, True),
-    Column("CPU%", 5, 54, True),
-    Column("MEM", 6, 54, True),
-    Column("UP", 7, 62),
-    Column("RST", 3, 96, True),
-)
-# Columns that say something only while a process lives; for other apps the reason takes their place.
-_OF_PROCESS = frozenset({"CPU%", "MEM", "UP", "RST"})
+_OWN_KEYS = ("app.open", "apps.mark", "apps.mark_all", "apps.sort", "apps.reverse", "apps.group", "apps.fold")
+SORTS = ("name", "state", "cpu", "memory", "uptime", "restarts", "port")
+_UNMET = Met(0, frozenset())
 
 
 class AppsTable(LineView):
-    """Shows the link's apps, sorted and filtered; the cursor's app is what keys act on, or all marked ones."""
+    """Shows the link's apps, sorted, grouped and filtered.
+
+    Keys act on the app under the cursor, on all of a group where its heading is, or on all marked apps.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.bindings(keymap.Place.APPS, only=_OWN_KEYS)]
     has_cursor = True
@@ -68,55 +38,104 @@ class AppsTable(LineView):
         self.marked: set[str] = set()
         self.filter = ""
         self.sorting = SORTS[0]
+        self.reverse = False
+        self.grouping = Grouping.NONE
+        self.folded: set[str] = set()
+        self._entries: list[Entry] = []
+        self._met: dict[str, Met] = {}
+        self._longest = 8
+
+    @property
+    def _entry(self) -> Entry | None:
+        return self._entries[self.cursor] if self.cursor < len(self._entries) else None
 
     def on_mount(self) -> None:
-        """Sorted as it was left."""
-        left = self.hh.memory.values.sort
-        self.sorting = left if left in SORTS else SORTS[0]
+        """Ordered as it was left."""
+        left = self.hh.memory.values
+        self.sorting = left.sort if left.sort in SORTS else SORTS[0]
+        self.reverse = left.sort_reversed
+        self.grouping = Grouping(left.grouping) if left.grouping in [*Grouping] else Grouping.NONE
 
     @property
     def current(self) -> str | None:
-        """The id under the cursor."""
-        return self.ids[self.cursor] if self.cursor < len(self.ids) else None
+        """The id under the cursor; None on a heading."""
+        return self._entry if isinstance(self._entry, str) else None
 
     def targets(self) -> list[str]:
-        """What a command acts on: the marked apps that are shown, else the one under the cursor."""
+        """What a command acts on: the marked apps that are listed, else what is under the cursor."""
         if marked := [app_id for app_id in self.ids if app_id in self.marked]:
             return marked
-        return [self.current] if self.current else []
+        entry = self._entry
+        return list(entry.app_ids) if isinstance(entry, Heading) else [entry] if entry else []
+
+    @property
+    def ordered_by_figures(self) -> bool:
+        """Whether a change of an app may move it: then the list is to be loaded anew."""
+        return bool(self.filter) or self.sorting not in ("name", "port") or self.grouping is Grouping.STATE
 
     def load(self, *, keep: str | None = None) -> None:
-        """Take the apps from the link again; the cursor stays on its app."""
+        """Take the apps from the link again; the cursor stays on its app, or its heading."""
         apps = self.hh.link.snapshot.apps
-        current = keep or self.current
+        entry = keep or self._entry
         self.marked &= apps.keys()
-        wanted = self.filter.casefold()
-        shown = [app for app in apps.values() if not wanted or wanted in _searchable(app)]
-        self.ids = [app.app_id for app in sorted(shown, key=self._rank)]
-        if current in self.ids:
-            self.cursor = self.ids.index(current)
+        self._longest = max((cell_len(words.name_of(app)) for app in apps.values()), default=8)
+        self._met = {}
+        shown = list(apps.values())
+        if wanted := self.filter.strip():
+            for app in shown:
+                if (how := met(wanted, app)) is not None:
+                    self._met[app.app_id] = how
+            shown = [app for app in shown if app.app_id in self._met]
+        shown.sort(key=lambda app: app.app_id)
+        if self.sorting != SORTS[0]:
+            shown.sort(key=self._rank)
+        if self.reverse:
+            shown.reverse()
+        if wanted and self.sorting == SORTS[0] and not self.reverse:
+            shown.sort(key=lambda app: -self._met[app.app_id].score)
+        self._entries = entries(shown, self.grouping, self.folded)
+        self.ids = [app.app_id for app in shown]
+        self._keep_cursor(entry)
         self._clamp()
         self._title()
         self.sync()
-        if self.current != current:
+        if self._entry != entry:
             self.post_message(self.Chosen(self))
 
+    def _keep_cursor(self, entry: Entry | None) -> None:
+        for at, each in enumerate(self._entries):
+            if each == entry or (isinstance(each, Heading) and isinstance(entry, Heading) and each.name == entry.name):
+                self.cursor = at
+                return
+
+    def names_changed(self, app_ids: Iterable[str]) -> None:
+        """Apps are different: the column of names may have to be wider."""
+        apps = self.hh.link.snapshot.apps
+        for app_id in app_ids:
+            if (app := apps.get(app_id)) is not None:
+                self._longest = max(self._longest, cell_len(words.name_of(app)))
+
     def set_filter(self, text: str) -> None:
-        """Show only apps whose name, id, state or type holds ``text``."""
+        """Show only apps that every word of ``text`` matches, the best match first."""
         self.filter = text
+        if text and not any(isinstance(entry, Heading) for entry in self._entries):
+            self.cursor = 0
         self.load()
 
-    def _rank(self, app: App) -> tuple[float | str, ...]:
+    def _rank(self, app: App) -> float:
         usage = app.usage
-        name = app.app_id
         match self.sorting:
             case "state":
-                return (_ORDER.index(app.status), name)
+                return ORDER.index(app.status)
             case "cpu":
-                return (-(usage.cpu_percent or 0), name)
+                return -(usage.cpu_percent or 0)
             case "memory":
-                return (-(usage.memory_mb or 0), name)
-        return (name,)
+                return -(usage.memory_mb or 0)
+            case "uptime":
+                return app.started_at.timestamp() if app.started_at and words.uptime(app, self.hh.now()) else 1e18
+            case "restarts":
+                return -app.restarts
+        return app.port or 1e9
 
     def _title(self) -> None:
         total = len(self.hh.link.snapshot.apps)
@@ -125,104 +144,64 @@ class AppsTable(LineView):
             parts.append(f"filter: {sanitise(self.filter, 30)}")
         if self.marked:
             parts.append(f"{len(self.marked)} selected")
-        if self.sorting != SORTS[0]:
-            parts.append(f"by {self.sorting}")
+        if self.sorting != SORTS[0] or self.reverse:
+            parts.append(f"by {self.sorting}" + (", reversed" if self.reverse else ""))
+        if self.grouping is not Grouping.NONE:
+            parts.append(f"grouped by {self.grouping.value}")
         self.label("1 Apps", f" {self.glyphs.dot} ".join(parts))
 
     # Drawing
 
     def count(self) -> int:
-        return len(self.ids)
+        return len(self._entries)
 
     def header_key(self) -> Hashable:
-        return (bool(self.ids), self._name_width(self.content_size.width, self._columns(self.content_size.width)))
+        return (bool(self._entries), app_row.name_width(self.content_size.width, self._longest))
 
     def draw_header(self, row: int, width: int) -> list[Piece]:
-        if not self.ids:
-            return []
-        columns = self._columns(width)
-        name = self._name_width(width, columns)
-        parts = ["  ", fit("NAME", name), " "]
-        parts += [fit(column.title, column.width, right=column.right) + " " for column in columns]
-        if width - sum(map(len, parts)) >= 6:
-            parts.append("HEALTH")
-        return [("".join(parts), self.looks.dim)]
+        return [(app_row.header(width, self._longest), self.looks.dim)] if self._entries else []
 
-    def key(self, index: int) -> Hashable:
-        app_id = self.ids[index]
-        app = self.hh.link.snapshot.apps.get(app_id)
+    def _row(self, app_id: str) -> Row | None:
+        link = self.hh.link
+        app = link.snapshot.apps.get(app_id)
         if app is None:
-            return app_id
-        usage = app.usage
-        return (
-            app_id,
-            app.name,
-            app.status,
-            app.health,
-            app.port,
-            _percent(usage.cpu_percent),
-            _megabytes(usage.memory_mb),
+            return None
+        return Row(
+            app,
             words.uptime(app, self.hh.now()),
-            app.restarts,
-            words.why(app, self.hh.link.retry_in(app_id)),
+            words.why(app, link.retry_in(app_id)),
+            words.url_of(app, self.hh.host) or "",
+            app_row.graph_levels(link.cpu_history.get(app_id, ()), len(self.glyphs.ramp) - 1),
             app_id in self.marked,
+            self._met.get(app_id, _UNMET).letters,
         )
 
+    def key(self, index: int) -> Hashable:
+        entry = self._entries[index]
+        if isinstance(entry, Heading):
+            return (entry, self._marks(entry))
+        row = self._row(entry)
+        return row.key() if row else entry
+
     def draw(self, index: int, width: int) -> list[Piece]:
-        app = self.hh.link.snapshot.apps.get(self.ids[index])
-        if app is None:
-            return []
+        entry = self._entries[index]
+        if isinstance(entry, Heading):
+            return self._draw_heading(entry)
+        row = self._row(entry)
+        return app_row.draw(row, width, self._longest, self.looks, self.glyphs) if row else []
+
+    def _marks(self, heading: Heading) -> int:
+        return sum(app_id in self.marked for app_id in heading.app_ids)
+
+    def _draw_heading(self, heading: Heading) -> list[Piece]:
         looks, glyphs = self.looks, self.glyphs
-        columns = self._columns(width)
-        name_width = self._name_width(width, columns)
-        usage = app.usage
-        look = looks.named(words.LOOK_OF_STATUS[app.status])
-        marked = app.app_id in self.marked
-        name_look = looks.accent if marked else looks.bad if app.status is Status.FAILED else looks.text
-        pieces: list[Piece] = [
-            (glyphs.mark + " " if marked else "  ", looks.accent),
-            (fit(glyphs.keep(words.name_of(app)), name_width, ellipsis=glyphs.ellipsis) + " ", name_look),
+        marks = self._marks(heading)
+        return [
+            (glyphs.folded if heading.folded else glyphs.unfolded, looks.title),
+            (f" {glyphs.keep(heading.name)} ", looks.title),
+            (f"({len(heading.app_ids)})", looks.dim),
+            (f" {marks} selected" if marks else "", looks.accent),
         ]
-        live = app.status in _LIVE
-        cells = {
-            "STATE": (f"{glyphs.status[app.status]} {app.status.value}", look),
-            "PORT": (str(app.port or ""), looks.text if live else looks.dim),
-            "CPU%": (_percent(usage.cpu_percent), looks.text),
-            "MEM": (_megabytes(usage.memory_mb), looks.text),
-            "UP": (words.uptime(app, self.hh.now()), looks.text),
-            "RST": (str(app.restarts or ""), looks.warning),
-        }
-        used = 3 + name_width
-        for column in columns:
-            if live or column.title not in _OF_PROCESS:
-                text, style = cells[column.title]
-                pieces.append((fit(text, column.width, right=column.right) + " ", style))
-                used += column.width + 1
-        if (left := width - used) >= 6:
-            pieces += self._reason(app, left)
-        return pieces
-
-    def _reason(self, app: App, width: int) -> list[Piece]:
-        looks, glyphs = self.looks, self.glyphs
-        pieces: list[Piece] = []
-        if app.status is Status.RUNNING and app.health is not Health.UNKNOWN:
-            look = looks.named(words.LOOK_OF_HEALTH[app.health])
-            pieces.append((f"{glyphs.health[app.health]} {app.health.value} ", look))
-            width -= len(app.health.value) + 3
-        said = glyphs.keep(words.why(app, self.hh.link.retry_in(app.app_id)))
-        look = looks.named("warning" if words.needs_attention(app) else "dim")
-        if width >= 3:
-            pieces.append((fit(said, width, ellipsis=glyphs.ellipsis), look))
-        return pieces
-
-    @staticmethod
-    def _columns(width: int) -> list[Column]:
-        return [column for column in _COLUMNS if width >= column.needs]
-
-    def _name_width(self, width: int, columns: list[Column]) -> int:
-        longest = max((cell_len(words.name_of(app)) for app in self.hh.link.snapshot.apps.values()), default=8)
-        left = width - 3 - sum(column.width + 1 for column in columns)
-        return max(min(longest, max(left // 2, 14), 32, left), 6)
 
     def empty_key(self) -> Hashable:
         return (self.filter, self.hh.link.snapshot.connection, self.hh.link.snapshot.apps_known)
@@ -249,15 +228,18 @@ class AppsTable(LineView):
     # Acting
 
     def action_mark(self) -> None:
-        """Select or unselect the app under the cursor, and go on to the next."""
-        if self.current:
-            self.marked ^= {self.current}
-            self._title()
-            self.action_move(1)
-            self.sync()
+        """Select or unselect what is under the cursor, of a heading all its apps, and go on to the next line."""
+        entry = self._entry
+        if isinstance(entry, Heading):
+            self.marked = self.marked - {*entry.app_ids} if self._marks(entry) else self.marked | {*entry.app_ids}
+        elif entry:
+            self.marked ^= {entry}
+        self._title()
+        self.action_move(1)
+        self.sync()
 
     def action_mark_all(self) -> None:
-        """Select all shown apps, or none if all are."""
+        """Select all listed apps, or none if all are."""
         self.marked = set() if self.marked >= set(self.ids) else set(self.ids)
         self._title()
         self.sync()
@@ -271,31 +253,45 @@ class AppsTable(LineView):
         return had
 
     def action_sort(self) -> None:
-        """By the next of name, state, CPU, memory."""
+        """By the next of name, state, CPU, memory, uptime, restarts, port."""
         self.sorting = SORTS[(SORTS.index(self.sorting) + 1) % len(SORTS)]
         self.hh.memory.values.sort = self.sorting
+        self.load()
+
+    def action_reverse(self) -> None:
+        """The other way round."""
+        self.reverse = self.hh.memory.values.sort_reversed = not self.reverse
+        self.load()
+
+    def action_group(self) -> None:
+        """Under headings by the next of state, type, the manifests' groups; or in one list."""
+        kinds = list(Grouping)
+        self.grouping = kinds[(kinds.index(self.grouping) + 1) % len(kinds)]
+        self.hh.memory.values.grouping = self.grouping.value
+        self.folded.clear()
+        self.load(keep=self.current)
+
+    def action_fold(self) -> None:
+        """Hide or show the apps of the group under the cursor."""
+        at = next((at for at in range(self.cursor, -1, -1) if isinstance(self._entries[at], Heading)), None)
+        if at is None:
+            self.hh.say("The apps are in one list: T groups them.", "warning")
+            return
+        heading = self._entries[at]
+        assert isinstance(heading, Heading)
+        self.folded ^= {heading.name}
+        self.cursor = at
         self.load()
 
     def opened(self) -> None:
         self.call_later(self.run_action, "screen.open_app")
 
     async def action_open_app(self) -> None:
-        """The page of the app under the cursor."""
-        await self.run_action("screen.open_app")
-
-
-def _searchable(app: App) -> str:
-    return f"{app.app_id} {app.name} {app.status.value} {app.type} {app.health.value}".casefold()
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value:.0f}" if value >= 10 else f"{value:.1f}"
-
-
-def _megabytes(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value / 1024:.1f}G" if value >= 1000 else f"{value:.0f}M"
+        """The page of the app under the cursor; on a heading, fold or unfold."""
+        if isinstance(self._entry, Heading):
+            self.action_fold()
+        else:
+            await self.run_action("screen.open_app")
 
 
 def _wrapped(text: str, width: int) -> list[str]:
