@@ -27,6 +27,7 @@ from hhtui.tui import keymap, themes
 from hhtui.tui.commands import HomeCommands
 from hhtui.tui.connecting import Connector
 from hhtui.tui.glyphs import Glyphs, glyphs_for
+from hhtui.tui.keymap_file import read_changes
 from hhtui.tui.leaving import Leaving
 from hhtui.tui.link import Link
 from hhtui.tui.messages import AppsChanged, ClockTicked, EngineChanged, EventsArrived, MetricsChanged
@@ -225,6 +226,13 @@ class HomeHelperApp(App[None], inherit_bindings=False):
 
         self.push_screen(ConfirmScreen(verb, self.orders.names(app_ids)), answered)
 
+    def action_undo(self) -> None:
+        """Reverse the last order."""
+        if self.read_only:
+            self.say("This interface only watches (--read-only): there is nothing to undo.", "warning")
+        else:
+            self.orders.undo()
+
     def open_app(self, app_id: str) -> None:
         """The page of one app."""
         from hhtui.tui.screens.app_page import AppPage
@@ -300,9 +308,9 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         return self.home.config_dir / "keymap.json"
 
     def _read_keymap(self) -> None:
-        self.changed_keys, problem = keymap.read_changes(self.keymap_file)
+        self.changed_keys, problem = read_changes(self.keymap_file)
         if problem:
-            self.say(f"{self.keymap_file}: {problem}", "warning")
+            self.say(f"Keymap: {problem}. In {self.keymap_file}", "warning")
         self.set_keymap(self.changed_keys)
 
     def on_resize(self) -> None:

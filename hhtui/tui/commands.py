@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from hhtui.tui.app import HomeHelperApp
 
 _VERBS = (Verb.START, Verb.STOP, Verb.RESTART, Verb.INSTALL, Verb.ENABLE, Verb.DISABLE, Verb.RESET)
+# The palette itself, what only closes a screen or moves the focus, and a key that is for hands alone.
+NOT_OFFERED = frozenset(
+    {"app.palette", "app.interrupt", "panel.next", "panel.previous", "panel.escape"}
+    | {key.id for key in keymap.KEYS if key.action == "close"}
+)
 
 
 class Offer(NamedTuple):
@@ -51,8 +56,10 @@ class HomeCommands(Provider):
 
     def _general(self) -> Iterable[Offer]:
         hh = self.hh
+        # Besides what makes sense everywhere: what works on the screen below, where the focus is.
+        here = {active.binding.id for active in self.screen.active_bindings.values()} - NOT_OFFERED
         for key in keymap.KEYS:
-            if key.palette and not (key.writes and hh.read_only):
+            if (key.palette or key.id in here) and not (key.writes and hh.read_only):
                 shown = " ".join(keymap.keys_of(key, hh.changed_keys))
                 yield Offer(key.help, f"{shown}  ({key.id})", partial(self._run, key.action))
         for name in hh.offered_themes:

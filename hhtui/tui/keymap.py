@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 from textual.binding import Binding
-
-from hhtui.storage import read_json_object
 
 
 class Place(StrEnum):
@@ -52,6 +49,7 @@ KEYS: tuple[Key, ...] = (
         "quit", palette=True),
     Key("app.interrupt", Place.EVERYWHERE, "ctrl+c", "app.interrupt", "Copy the selection, else quit", priority=True),
     Key("app.theme", Place.EVERYWHERE, "f2", "app.next_theme", "Next theme", palette=True),
+    Key("app.undo", Place.EVERYWHERE, "u", "app.undo", "Undo the last start, stop or autostart", "", True, True),
     Key("app.engine_log", Place.EVERYWHERE, "L", "app.engine_log", "The engine's own log", palette=True),
     Key("app.redraw", Place.EVERYWHERE, "ctrl+l", "app.redraw", "Draw the screen anew", palette=True),
     Key("app.suspend", Place.EVERYWHERE, "ctrl+z", "app.suspend_process", "Suspend; fg brings it back"),
@@ -120,6 +118,8 @@ MOVES: tuple[Key, ...] = (
     Key("move.end", Place.EVERYWHERE, "end,G", "edge(1)", "Last line"),
 )
 
+BY_ID = {key.id: key for key in (*KEYS, *MOVES)}
+
 _NAMES = {
     "question_mark": "?",
     "colon": ":",
@@ -167,17 +167,3 @@ def shown(key: str) -> str:
 def keys_of(key: Key, changed: Mapping[str, str]) -> list[str]:
     """The keys of an action as shown, after the user's own keymap."""
     return [shown(part) for part in changed.get(key.id, key.keys).split(",")]
-
-
-def read_changes(path: Path) -> tuple[dict[str, str], str]:
-    """What the user's keymap at ``path`` changes (binding id to keys), and what is wrong with it in one line or ""."""
-    try:
-        found = read_json_object(path, 64 * 1024)
-    except FileNotFoundError:
-        return {}, ""
-    except (OSError, ValueError, RecursionError) as error:
-        return {}, f"{error}; the usual keys are used"
-    known = {key.id for key in (*KEYS, *MOVES)}
-    changes = {name: keys for name, keys in found.items() if name in known and isinstance(keys, str) and keys.strip()}
-    wrong = sorted(found.keys() - changes.keys())
-    return changes, f"no such binding, or no keys for it: {', '.join(wrong)}" if wrong else ""

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from hhtui.errors import HomeHelperError
 from hhtui.model.states import EventType, Status, Verb
-from hhtui.tui import words
+from hhtui.tui import keymap, undo, words
 from hhtui.tui.records import App, BusMessage
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class Order:
     many: bool
     waiting: dict[str, str] = field(default_factory=dict)
     results: Counter[str] = field(default_factory=Counter)
+    changes: frozenset[str] = frozenset()
+    done: undo.Undoable | None = None
     age: int = 0
 
 
@@ -50,6 +52,7 @@ class Orders:
     def __init__(self, hh: HomeHelperApp) -> None:
         self._hh = hh
         self._open: list[Order] = []
+        self._last: undo.Undoable | None = None
 
     def names(self, app_ids: Iterable[str]) -> list[str]:
         """The apps' names for people."""
@@ -58,7 +61,9 @@ class Orders:
 
     def give(self, verb: Verb, app_ids: Sequence[str]) -> None:
         """Have it done for these apps, at the same time."""
-        order = Order(verb, len(app_ids) >= _MANY)
+        apps = self._hh.link.snapshot.apps
+        changes = frozenset(app_id for app_id in app_ids if undo.makes_a_difference(verb, apps.get(app_id)))
+        order = Order(verb, len(app_ids) >= _MANY, changes=changes)
         self._open.append(order)
         for app_id in app_ids:
             correlation = str(uuid4())
@@ -78,6 +83,10 @@ class Orders:
         except HomeHelperError as error:
             self._end(order, correlation, f"{self.names([app_id])[0]}: {error.message}", "error", "refused")
             return
+        if app_id in order.changes:
+            if order.done is None:
+                order.done = self._last = undo.Undoable(order.verb)
+            order.done.changed.append(app_id)
         if correlation not in order.waiting:
             return
         name = words.name_of(app)
@@ -89,6 +98,14 @@ class Orders:
                 self._end(order, correlation, f"{name} is reset: s starts it again", "information", "reset")
             case Verb.START | Verb.STOP if app.status in _SETTLED_BY[order.verb]:
                 self._settled(order, correlation, app)
+
+    def undo(self) -> None:
+        """Reverse the last order, as far as it can be; stopping several asks first, as ever."""
+        found = undo.way_back(self._last, self._hh.link.snapshot.apps)
+        if isinstance(found, str):
+            self._hh.say(found, "warning")
+        else:
+            self._hh.order(*found)
 
     def events_arrived(self, messages: Sequence[BusMessage]) -> None:
         """Look for what ends an order, and for failures that nobody ordered."""
@@ -144,7 +161,7 @@ class Orders:
         order.waiting.pop(correlation, None)
         order.results[result] += 1
         if not order.many or severity == "error":
-            self._hh.say(text, severity)
+            self._hh.say(text if severity != "information" else text + self._hint(order, "it"), severity)
         self._close(order)
 
     def _close(self, order: Order) -> None:
@@ -153,4 +170,10 @@ class Orders:
         self._open.remove(order)
         if order.many:
             counts = ", ".join(f"{count} {word}" for word, count in order.results.most_common())
-            self._hh.say(f"{order.verb.value.capitalize()}: {counts}")
+            self._hh.say(f"{order.verb.value.capitalize()}: {counts}" + self._hint(order, "them"))
+
+    def _hint(self, order: Order, it: str) -> str:
+        if order.done is None or order.done is not self._last or order.verb not in undo.HINT:
+            return ""
+        key = keymap.keys_of(keymap.BY_ID["app.undo"], self._hh.changed_keys)[0]
+        return f" {self._hh.glyphs.dot} {key} {undo.HINT[order.verb].format(it=it)}"

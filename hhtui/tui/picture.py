@@ -195,9 +195,13 @@ def _then(look: Look, codes: str) -> Look:
             taken = 3 if kind == "5" else 5
             value = ";".join(numbers[position : position + taken])
             fg, bg = (value, bg) if code == "38" else (fg, value)
-        elif code.isdigit() and (30 <= int(code) <= 39 or 90 <= int(code) <= 97):
+        elif code == "39":
+            fg = ""
+        elif code == "49":
+            bg = ""
+        elif code.isdigit() and (30 <= int(code) <= 37 or 90 <= int(code) <= 97):
             fg = code
-        elif code.isdigit() and (40 <= int(code) <= 49 or 100 <= int(code) <= 107):
+        elif code.isdigit() and (40 <= int(code) <= 47 or 100 <= int(code) <= 107):
             bg = code
         else:
             others |= {code}

@@ -230,6 +230,15 @@ def outcome(event: Event, app: App | None, host: str) -> tuple[str, str] | None:
     return None
 
 
+def starts_by_itself(app: App) -> bool:
+    """Whether an app is started with the engine: what the user said, else what its manifest says."""
+    if app.enabled is not None:
+        return app.enabled
+    config = app.manifest.get("config")
+    told = app.manifest.get("autostart", config.get("auto_start") if isinstance(config, dict) else None)
+    return bool(told)
+
+
 def local_time(moment: datetime | None, spec: str = "%H:%M:%S") -> str:
     """A time of day where the user is; nothing for nothing."""
     return aware(moment).astimezone().strftime(spec) if moment else ""

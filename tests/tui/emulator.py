@@ -70,6 +70,10 @@ class Emulator:
         for part in re.findall(r"[34]8;5;\d+|[34]8;2;\d+;\d+;\d+|\d+", sgr) or ["0"]:
             if part == "0":
                 fg, bg, others = PLAIN
+            elif part == "39":
+                fg = ""
+            elif part == "49":
+                bg = ""
             elif re.match(r"38|3\d$|9\d$", part):
                 fg = part
             elif re.match(r"48|4\d$|10\d$", part):

@@ -20,7 +20,7 @@ from hhtui.tui.cells import Piece, wrap
 from hhtui.tui.keymap import Place
 from hhtui.tui.messages import AppsChanged
 from hhtui.tui.records import App, BusMessage
-from hhtui.tui.screens.base import HomeScreen, starts_by_itself
+from hhtui.tui.screens.base import HomeScreen
 from hhtui.tui.widgets.event_stream import EventStream
 from hhtui.tui.widgets.log_view import LogView
 from hhtui.tui.widgets.text_view import TextView
@@ -221,7 +221,7 @@ class AppPage(HomeScreen):
             say("About", sanitise(app.description, 1000))
         say("Type", (sanitise(app.type, 40) or "?") + (f", version {sanitise(app.version, 40)}" if app.version else ""))
         told = "" if app.enabled is None else " (set here)"
-        say("Autostart", ("on" if starts_by_itself(app.enabled, manifest) else "off") + told)
+        say("Autostart", ("on" if words.starts_by_itself(app) else "off") + told)
         depends = manifest.get("depends_on")
         if isinstance(depends, list) and depends:
             say("Depends on", sanitise(", ".join(str(name) for name in depends), 300))

@@ -16,7 +16,7 @@ from hhtui.tui.widgets.key_bar import KeyBar
 from hhtui.tui.widgets.line_view import LineView
 from hhtui.tui.widgets.log_view import LogView
 from hhtui.tui.widgets.status_line import StatusLine
-from hhtui.tui.words import name_of, url_of
+from hhtui.tui.words import name_of, starts_by_itself, url_of
 
 if TYPE_CHECKING:
     from hhtui.tui.app import HomeHelperApp
@@ -105,7 +105,7 @@ class HomeScreen(Screen[None]):
         apps = self.hh.link.snapshot.apps
         for app_id in self.target_ids():
             if app := apps.get(app_id):
-                self.hh.order(Verb.DISABLE if starts_by_itself(app.enabled, app.manifest) else Verb.ENABLE, [app_id])
+                self.hh.order(Verb.DISABLE if starts_by_itself(app) else Verb.ENABLE, [app_id])
 
     def action_open_app(self) -> None:
         """The page of the chosen app."""
@@ -136,15 +136,6 @@ class HomeScreen(Screen[None]):
             return
         self.app.copy_to_clipboard(url)
         self.hh.say(f"{name_of(app)}: {url} is copied (where the terminal allows it)")
-
-
-def starts_by_itself(enabled: bool | None, manifest: dict[str, object]) -> bool:
-    """Whether an app is started with the engine: what the user said, else what its manifest says."""
-    if enabled is not None:
-        return enabled
-    config = manifest.get("config")
-    told = manifest.get("autostart", config.get("auto_start") if isinstance(config, dict) else None)
-    return bool(told)
 
 
 def _ignore(_: object) -> None:

@@ -55,7 +55,7 @@ class KeyBar(LineView, can_focus=False):
         """Press the key that is shown there."""
         for start, end, key in self._spans:
             if start <= event.x < end:
-                self.app.simulate_key(key.keys.split(",")[0])
+                self.app.simulate_key(self.hh.changed_keys.get(key.id, key.keys).split(",")[0])
 
 
 def _shown(bar: KeyBar, key: Key) -> str:
