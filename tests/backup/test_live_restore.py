@@ -14,6 +14,8 @@ import redis
 
 from hhtui.engine.bus.server_binaries import installed_servers
 from hhtui.errors import ConflictError, HomeHelperError, InvalidInputError
+from tests.backup.archives import Members, rewritten, state_of
+from tests.backup.test_refusals import REFUSALS
 from tests.engine.engine_process import EngineProcess, end_home, engine_process
 from tests.engine.homes import make_app, make_home
 
@@ -195,6 +197,34 @@ def test_the_api_refuses_what_it_cannot_do_in_one_line(engine: EngineProcess) ->
     done = job_done(engine, engine.client.restore({"file": "/nowhere/x.tar.gz"}))
     assert "no such file" in done["error"]
     assert engine.client.app("lamp")["status"] == "running"
+
+
+def test_a_running_engine_refuses_every_hostile_archive_and_is_not_moved(engine: EngineProcess, tmp_path: Path) -> None:
+    good = Path(backed_up(engine, file=str(tmp_path / "good.tar.gz")))
+    (engine.root / "data" / "lamp" / "uploads" / "new").write_text("since the backup")
+    before, pid = state_of(engine.root), engine.client.app("lamp")["runtime_info"]["process_id"]
+    cut = tmp_path / "cut.tar.gz"
+    cut.write_bytes(good.read_bytes()[:-50])
+    hostile = {"cut": (cut, "cut short")}
+    for case in ("climbing path", "absolute path", "symbolic link", "hard link", "device", "bomb", "newer version",
+                 "missing file", "invalid configuration", "listed link that climbs"):  # fmt: skip
+        change, words = REFUSALS[case]
+        if case == "missing file":
+            change = without_the_apps_manifest
+        hostile[case] = (rewritten(good, change, f"{case}.tar.gz".replace(" ", "-")), words)
+    for case, (archive, words) in hostile.items():
+        done = job_done(engine, engine.client.restore({"file": str(archive)}))
+        assert done["state"] == "failed", case
+        assert words in done["error"] and "\n" not in done["error"], (case, done["error"])
+    lamp = engine.client.app("lamp")
+    assert (lamp["status"], lamp["runtime_info"]["process_id"]) == ("running", pid)
+    apart = {"registry/apps.json": None}
+    assert {**state_of(engine.root), **apart} == {**before, **apart}
+    assert engine.client.health()["pid"] == engine.process.pid  # type: ignore[union-attr]
+
+
+def without_the_apps_manifest(members: Members) -> Members:
+    return [(member, data) for member, data in members if not member.name.endswith("lamp/homehelper.json")]
 
 
 def test_a_home_whose_apps_run_without_an_engine_is_not_restored_under_them(engine: EngineProcess) -> None:
