@@ -88,6 +88,17 @@ def test_the_card_and_the_control_groups_of_a_pi_are_read(tmp_path: Path) -> Non
     assert "back up at once" in found(lines, "card", "error", "worn out")["mend"]
     assert "/boot/firmware/cmdline.txt" in found(lines, "cgroups", "warning", "memory controller")["mend"]
 
+    def mend() -> str:
+        documents = [finding.as_document() for finding in check_machine(home, tmp_path)]
+        return str(found(documents, "cgroups", "warning", "memory controller")["mend"])
+
+    assert mend().startswith("add ` cgroup_enable=memory cgroup_memory=1`")
+    (tmp_path / "boot/firmware/cmdline.txt").write_text("root=PARTUUID=1-02 cgroup_enable=memory cgroup_memory=1\n")
+    assert mend().startswith("reboot: ")
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cmdline").write_text("coherent_pool=1M root=PARTUUID=1-02 cgroup_enable=memory\n")
+    assert "full-upgrade" in mend()
+
 
 def test_a_report_holds_no_secret(tmp_path: Path) -> None:
     root = make_full_home(tmp_path / "home")

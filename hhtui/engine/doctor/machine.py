@@ -131,11 +131,15 @@ def _cgroups(root: Path) -> Iterator[Finding]:
         yield ok("cgroups", f"controllers: {', '.join(controllers)}")
         return
     file = next((path for path in _CMDLINES if (root / str(path).lstrip("/")).exists()), _CMDLINES[0])
-    yield warning(
-        "cgroups",
-        "the memory controller is off, as Raspberry Pi OS has it: limits.memory_mb of apps has no effect",
-        f"add ` cgroup_enable=memory cgroup_memory=1` to the end of the one line in {file}, then reboot",
-    )
+    words = "the memory controller is off, as Raspberry Pi OS has it: limits.memory_mb of apps has no effect"
+    asked = "cgroup_enable=memory" in _words(root / str(file).lstrip("/"))
+    if asked and "cgroup_enable=memory" not in _words(root / "proc/cmdline"):
+        mend = f"reboot: {file} has cgroup_enable=memory already, the running kernel has not"
+    elif asked:
+        mend = f"the kernel was asked for it in {file} and has none: sudo apt full-upgrade, then reboot"
+    else:
+        mend = f"add ` cgroup_enable=memory cgroup_memory=1` to the end of the one line in {file}, then reboot"
+    yield warning("cgroups", words, mend)
 
 
 def _inotify(root: Path) -> Iterator[Finding]:
