@@ -26,6 +26,7 @@ from hhtui.engine.api.openapi import UndescribedRouteError, openapi_document
 from hhtui.engine.api.operations import OPERATIONS
 from tests.engine.engine_process import EngineProcess, end_home
 from tests.engine.homes import free_ports, make_app, make_home
+from tests.fuzz.hostile import FACTOR
 
 CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)
 # No answer of the API takes longer, whatever is asked; a stop waits for its app.
@@ -114,17 +115,17 @@ def tame(case: Any, app_id: str | None) -> None:
 def test_whatever_the_description_allows_is_answered_as_it_says(engine: EngineProcess, description: Any) -> None:
     asked: dict[str, int] = {}
     slowest = (0.0, "")
-    deadline = time.monotonic() + 22
+    deadline = time.monotonic() + 22 * max(FACTOR, 1)
     for result in description.get_all_operations():
         operation = result.ok()
         if operation.path in LEFT_OUT:
             continue
 
         @settings(
-            max_examples=20,
+            max_examples=20 * max(FACTOR, 1),
             deadline=None,
             database=None,
-            derandomize=True,
+            derandomize=not FACTOR,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )
