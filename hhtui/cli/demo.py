@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from hhtui.cli.console import Console
+from hhtui.client.starter import examples_folder
 from hhtui.errors import HomeHelperError
 
 _APP_PORTS = 30
@@ -68,13 +69,6 @@ class DemoHome:
             self._cleaner.wait(60)
         except subprocess.TimeoutExpired:
             self._console.progress("the demo is still being cleared away in the background")
-
-
-def examples_folder() -> Path:
-    """Where the example apps are: in the wheel below the package, in a checkout beside it."""
-    package = Path(__file__).resolve().parent.parent
-    installed = package / "examples"
-    return installed if installed.is_dir() else package.parent / "examples" / "apps"
 
 
 def _furnish(root: Path) -> None:

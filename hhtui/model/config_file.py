@@ -94,6 +94,8 @@ def change_config(
             _keep_older(home, document)
             if home.config_file.exists():
                 write_atomically(home.config_backup, home.config_file.read_bytes())
+            elif not home.config_backup.exists():
+                write_json(home.config_backup, {"schema_version": SCHEMA_VERSION})  # the defaults were in force
             write_json(home.config_file, merged)
         except OSError as error:
             raise InvalidInputError(f"{home.config_file}: cannot be written: {error.strerror}") from None

@@ -81,7 +81,9 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         folder = themes.styles_folder()
         super().__init__(
             driver_class=HomeDriver,
-            css_path=[folder / f"{name}.tcss" for name in ("base", "dashboard", "app_page", "dialogs")],
+            css_path=[
+                folder / f"{name}.tcss" for name in ("base", "dashboard", "app_page", "dialogs", "system", "config")
+            ],
             ansi_color=True if colourless else None,
         )
         self.register_theme(themes.HOMEHELPER_THEME)
@@ -93,6 +95,7 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         self.orders = Orders(self)
         self.leaving = Leaving(self)
         self._stall: ExitStack | None = None
+        self._welcomed = False
 
     # Coming and going
 
@@ -180,6 +183,8 @@ class HomeHelperApp(App[None], inherit_bindings=False):
     def _apps_changed(self, message: AppsChanged) -> None:
         for screen in self._shown_screens():
             screen.apps_changed(message)
+        if message.came_or_went and not self.link.snapshot.apps and not self._welcomed:
+            self._welcome()
 
     @on(MetricsChanged)
     def _metrics_changed(self) -> None:
@@ -251,6 +256,36 @@ class HomeHelperApp(App[None], inherit_bindings=False):
 
         if not isinstance(self.screen, HelpScreen | CommandPalette):
             self.push_screen(HelpScreen())
+
+    def action_system(self) -> None:
+        """The machine and the engine."""
+        from hhtui.tui.screens.system import SystemScreen
+
+        self._open_once(SystemScreen)
+
+    def action_config(self) -> None:
+        """The configuration."""
+        from hhtui.tui.screens.config import ConfigScreen
+
+        self._open_once(ConfigScreen)
+
+    def _welcome(self) -> None:
+        """Explain an empty home once; whoever left that screen has seen it."""
+        if isinstance(self.screen, Dashboard):
+            from hhtui.tui.screens.first_run import FirstRunScreen
+
+            self._welcomed = True
+            self.push_screen(FirstRunScreen(automatic=True))
+
+    def action_first_steps(self) -> None:
+        """Where to put an app, and help to begin."""
+        from hhtui.tui.screens.first_run import FirstRunScreen
+
+        self._open_once(FirstRunScreen)
+
+    def _open_once(self, kind: type[HomeScreen]) -> None:
+        if not isinstance(self.screen, kind) and isinstance(self.screen, HomeScreen):
+            self.push_screen(kind())
 
     def action_engine_log(self) -> None:
         """What the engine itself says."""

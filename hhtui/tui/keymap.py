@@ -21,6 +21,11 @@ class Place(StrEnum):
     APP_PAGE = "App page"
     VIEWER = "Log viewer"
     DETAILS = "Event details"
+    SYSTEM = "System"
+    PROCESSES = "Processes"
+    CONFIG = "Configuration"
+    CONFIG_DIFF = "Configuration changes"
+    FIRST_RUN = "First steps"
     HELP = "Help"
 
 
@@ -51,6 +56,12 @@ KEYS: tuple[Key, ...] = (
     Key("app.theme", Place.EVERYWHERE, "f2", "app.next_theme", "Next theme", palette=True),
     Key("app.undo", Place.EVERYWHERE, "u", "app.undo", "Undo the last start, stop or autostart", "", True, True),
     Key("app.engine_log", Place.EVERYWHERE, "L", "app.engine_log", "The engine's own log", palette=True),
+    Key("app.system", Place.EVERYWHERE, "M", "app.system", "The machine: history, processes, Redis, engine, alerts",
+        "machine", palette=True),
+    Key("app.config", Place.EVERYWHERE, "C", "app.config", "The configuration: see it, change it, go back",
+        "config", palette=True),
+    Key("app.first_steps", Place.EVERYWHERE, "f3", "app.first_steps", "First steps: where to put an app, make one",
+        palette=True),
     Key("app.redraw", Place.EVERYWHERE, "ctrl+l", "app.redraw", "Draw the screen anew", palette=True),
     Key("app.suspend", Place.EVERYWHERE, "ctrl+z", "app.suspend_process", "Suspend; fg brings it back"),
     # The dashboard
@@ -105,6 +116,34 @@ KEYS: tuple[Key, ...] = (
     Key("viewer.close", Place.VIEWER, "escape,backspace", "close", "Back", "back"),
     Key("details.close", Place.DETAILS, "escape,enter,backspace,left,q", "close", "Back", "back"),
     Key("details.copy", Place.DETAILS, "y", "copy", "Copy as JSON", "copy"),
+    Key("system.close", Place.SYSTEM, "escape,backspace", "close", "Back", "back"),
+    Key("system.span", Place.SYSTEM, "t", "span", "Span of the graphs: 10 minutes, 1 hour, 1 day", "span"),
+    Key("system.history", Place.SYSTEM, "1", "system_panel('history')", "History graphs"),
+    Key("system.processes", Place.SYSTEM, "2", "system_panel('processes')", "Processes", "processes"),
+    Key("system.facts", Place.SYSTEM, "3", "system_panel('system-facts')", "Engine, Redis, alerts", "engine"),
+    Key("system.next", Place.SYSTEM, "tab", "next_system_panel(1)", "Next panel"),
+    Key("system.previous", Place.SYSTEM, "shift+tab", "next_system_panel(-1)", "Previous panel"),
+    Key("system.zoom", Place.SYSTEM, "z", "zoom_system", "Panel over the whole screen, and back", "zoom"),
+    Key("processes.sort", Place.PROCESSES, "o", "sort_processes", "Sort by CPU or memory", "sort"),
+    Key("processes.open", Place.PROCESSES, "enter", "open_process", "The app that the process belongs to", "app"),
+    Key("config.close", Place.CONFIG, "escape,backspace", "close", "Drop the filter, or back", "back"),
+    Key("config.edit", Place.CONFIG, "enter,e", "edit", "Type another value; empty: back to the default",
+        "edit", True),
+    Key("config.undo", Place.CONFIG, "u", "undo", "Forget the pending edit of this key", "undo", True),
+    Key("config.save", Place.CONFIG, "s,ctrl+s", "save", "Save all pending edits; shows the changes first",
+        "save", True),
+    Key("config.restore", Place.CONFIG, "b", "restore", "Go back to the backup; shows the changes first", "backup",
+        True),
+    Key("config.filter", Place.CONFIG, "slash", "filter", "Filter keys by name, value and help", "filter"),
+    Key("config.reload", Place.CONFIG, "R", "reload_engine", "Reload the engine, so that it reads all keys anew",
+        "reload", True),
+    Key("diff.take", Place.CONFIG_DIFF, "y", "take", "Yes, do it", "yes", True),
+    Key("diff.close", Place.CONFIG_DIFF, "escape,n,backspace", "close", "No, leave everything as it is", "no"),
+    Key("first.service", Place.FIRST_RUN, "s", "make('service')", "Make a starter service", "service", True),
+    Key("first.streamlit", Place.FIRST_RUN, "w", "make('streamlit')", "Make a starter Streamlit app",
+        "Streamlit", True),
+    Key("first.example", Place.FIRST_RUN, "e", "example", "Copy an example app", "example", True),
+    Key("first.close", Place.FIRST_RUN, "escape,backspace,enter", "close", "To the dashboard", "dashboard"),
     Key("help.close", Place.HELP, "escape,question_mark,f1,q,backspace,left,enter", "close", "Back", "back"),
 )  # fmt: skip
 

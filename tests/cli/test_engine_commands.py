@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hhtui.cli.demo import examples_folder
+from hhtui.client.starter import examples_folder
 from hhtui.cli.engine_process import plain_engine_only
 from tests.cli.conftest import HHTUI, environment, run_hhtui
 from tests.engine.engine_process import EngineProcess

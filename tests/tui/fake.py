@@ -14,6 +14,7 @@ from hhtui.errors import ConflictError, HomeHelperError, NoEngineError, UnknownA
 from hhtui.paths import Home
 from hhtui.tui.app import HomeHelperApp
 from hhtui.tui.link import Link
+from tests.tui.fake_system import FakeSystem
 
 Document = dict[str, Any]
 NOW = datetime(2026, 11, 24, 11, 20, 1, tzinfo=UTC)
@@ -126,10 +127,11 @@ def foreign(number: int, channel: str, payload: Any = None, text: str | None = N
             "text": text, "dropped": dropped}  # fmt: skip
 
 
-class FakeTransport:
+class FakeTransport(FakeSystem):
     """Answers like EngineLink; ``orders`` are the commands it got, ``requests`` counts what was asked."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.records: dict[str, Document] = {record["app_id"]: record for record in apps()}
         self.sample = metrics()
         self.about: Document = {"pid": 4242, "version": "0.1.0", "uptime_seconds": 273600.0, "epoch": 7, "problems": []}
@@ -191,7 +193,7 @@ class FakeTransport:
 
     async def config(self) -> Document:
         self._asked("config")
-        return {"path": "", "values": {"process_manager": {"apps_dirs": ["apps"]}}}
+        return self.config_view()
 
     async def apps(self) -> list[Document]:
         self._asked("apps")

@@ -14,6 +14,9 @@ from textual.pilot import Pilot
 from hhtui.tui.app import HomeHelperApp
 from tests.tui.fake import FakeTransport, make_app
 
+# What the driver writes for borders where the locale is not UTF-8.
+BORDERS = str.maketrans("─│╭╮╰╯", "-|++++")
+
 
 def lines_of(app: HomeHelperApp) -> list[str]:
     """The screen's lines."""

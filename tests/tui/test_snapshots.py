@@ -42,6 +42,12 @@ def settled(*keys: str, shows: str = "1 Apps") -> Callable[[Pilot[Any]], Any]:
         pytest.param(NORMAL, ("l",), "line 1000", id="log_viewer_normal"),
         pytest.param(WIDE, ("question_mark",), "Everywhere", id="help_wide"),
         pytest.param(SMALL, ("q",), "keep apps running", id="quit_small"),
+        pytest.param(SMALL, ("M",), "systemd", id="system_small"),
+        pytest.param(NORMAL, ("M",), "localhost:6379", id="system_normal"),
+        pytest.param(WIDE, ("M",), "localhost:6379", id="system_wide"),
+        pytest.param(SMALL, ("C",), "redis.port", id="config_small"),
+        pytest.param(NORMAL, ("C",), "redis.port", id="config_normal"),
+        pytest.param(WIDE, ("C",), "redis.port", id="config_wide"),
     ],
 )
 def test_screen(snap_compare: Any, size: tuple[int, int], keys: tuple[str, ...], shows: str) -> None:
@@ -58,3 +64,31 @@ def test_dashboard_in_high_contrast(snap_compare: Any) -> None:
     app.theme = "high-contrast"
     app.looks = app.current_looks()
     assert snap_compare(app, terminal_size=SMALL, run_before=settled(shows="line 1000"))
+
+
+@pytest.mark.parametrize("size", [SMALL, NORMAL, WIDE], ids=["small", "normal", "wide"])
+def test_first_run(snap_compare: Any, size: tuple[int, int]) -> None:
+    transport = FakeTransport()
+    transport.records = {}
+
+    async def before(pilot: Pilot[Any]) -> None:
+        assert isinstance(pilot.app, HomeHelperApp)
+        session = Session(pilot.app, pilot, transport)
+        await session.shows("Welcome")
+        await pilot.pause(0.2)
+
+    assert snap_compare(make_app(transport), terminal_size=size, run_before=before)
+
+
+@pytest.mark.parametrize("keys", ["M", "C"], ids=["system", "config"])
+def test_screen_in_ascii(snap_compare: Any, keys: str) -> None:
+    app = make_app(encoding="ANSI_X3.4-1968")
+    shows = "systemd" if keys == "M" else "redis.port"
+    assert snap_compare(app, terminal_size=SMALL, run_before=settled(keys, shows=shows))
+
+
+@pytest.mark.parametrize("keys", ["M", "C"], ids=["system", "config"])
+def test_screen_without_colours(snap_compare: Any, keys: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    shows = "systemd" if keys == "M" else "redis.port"
+    assert snap_compare(make_app(), terminal_size=SMALL, run_before=settled(keys, shows=shows))

@@ -5,13 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, Static
+
+
+class TypedLine(Input):
+    """Takes keys in the order in which they came.
+
+    Textual sends a key that edits (Backspace, Enter) up to the screen and back as an action, while letters are taken at
+    once: of what is typed fast or pasted as keys, letters would overtake it.
+    """
+
+    async def _on_key(self, event: events.Key) -> None:
+        found = self._bindings.key_to_bindings.get(event.key, ())
+        if found and not event.is_printable:
+            event.stop()
+            event.prevent_default()
+            await self.run_action(found[0].action)
 
 
 class FilterInput(Horizontal):
@@ -28,7 +43,7 @@ class FilterInput(Horizontal):
 
     def compose(self) -> ComposeResult:
         yield Static("", markup=False)
-        field = Input(compact=True, select_on_focus=False)
+        field = TypedLine(compact=True, select_on_focus=False)
         field.cursor_blink = False
         yield field
 
@@ -38,13 +53,19 @@ class FilterInput(Horizontal):
         value: str,
         done: Callable[[str], None],
         live: Callable[[str], None] | None = None,
+        *,
+        secret: bool = False,
     ) -> None:
-        """Show the line with ``value`` in it; ``done`` gets the text at Enter. Escape empties a live filter."""
+        """Show the line with ``value`` in it; ``done`` gets the text at Enter. Escape empties a live filter.
+
+        Of a ``secret`` only dots are seen while it is typed.
+        """
         self._done, self._live = done, live
         self._back = self.screen.focused
         self.query_one(Static).update(Content(label))
         self.display = True
         field = self.query_one(Input)
+        field.password = secret
         with field.prevent(Input.Changed):
             field.value = value
         field.cursor_position = len(value)
