@@ -39,6 +39,7 @@ class Facts:
         if value is None or value == "":
             return
         text = self._glyphs.keep(sanitise(str(value), 400))
+        label = self._glyphs.keep(sanitise(label, _LABEL))
         for number, part in enumerate(wrap(text, self._width - _LABEL - 1)):
             shown = label if not number else ""
             self.lines.append([(f" {shown:<{_LABEL}}", self._looks.dim), (part, self._looks.named(look))])

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hhtui.client.starter import examples_folder
 from hhtui.cli.engine_process import plain_engine_only
+from hhtui.client.starter import examples_folder
 from tests.cli.conftest import HHTUI, environment, run_hhtui
 from tests.engine.engine_process import EngineProcess
 from tests.engine.homes import alive, make_app

@@ -208,6 +208,8 @@ async def test_an_empty_home_says_where_to_put_an_app_and_how_to_make_one() -> N
     transport = FakeTransport()
     transport.records = {}
     async with running(transport) as session:
+        await session.shows("Welcome")
+        await session.press("escape")
         await session.shows("No apps yet", "/home/pi/homehelper/apps", "hhtui new /home/pi/homehelper/apps/hello")
 
 

@@ -93,7 +93,7 @@ def interface(home: Home, *options: str, size: tuple[int, int] = (120, 40)) -> T
 
 def test_from_an_empty_home_to_a_running_app_and_back(home: Home) -> None:
     with interface(home) as terminal:
-        terminal.wait_for("No apps yet")
+        terminal.wait_for("has no app yet")
         add_clock(home)
         terminal.wait_for("Clock")
         terminal.type("s")

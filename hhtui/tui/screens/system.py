@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
 
 from textual import events, work
@@ -106,7 +106,7 @@ class SystemScreen(HomeScreen):
         except HomeHelperError:
             return
         processes, engine, redis, alerts = await asyncio.gather(
-            _answer(api.processes(COUNT)), _answer(api.engine()), _answer(api.redis_details()), _answer(api.alerts())
+            _answer(api.processes, COUNT), _answer(api.engine), _answer(api.redis_details), _answer(api.alerts)
         )
         self._engine = engine if isinstance(engine, dict) else self._engine
         self._redis = redis if isinstance(redis, dict) else self._redis
@@ -201,9 +201,9 @@ class SystemScreen(HomeScreen):
             self.dismiss()
 
 
-async def _answer(asking: Coroutine[Any, Any, Any]) -> Any:
+async def _answer(ask: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any) -> Any:
     """What it answers, or in one line why not."""
     try:
-        return await asking
+        return await ask(*arguments)
     except HomeHelperError as error:
         return error.message
