@@ -87,6 +87,7 @@ def change_config(
     merged = _merge(document, patch)
     merged.setdefault("schema_version", SCHEMA_VERSION)
     _validate(merged, home.config_file)
+    _refuse_unreadable(merged, home.config_file)
     changed = changed_keys(document, merged)
     if changed and not only_check:
         try:
@@ -161,6 +162,16 @@ def shown(config: Config) -> dict[str, Any]:
         if document[section].get(key):
             document[section][key] = SECRET_SHOWN
     return document
+
+
+def _refuse_unreadable(document: dict[str, Any], path: Path) -> None:
+    """InvalidInputError if the file could not be read back: nested too deeply, of a version that we do not know."""
+    try:
+        migrate(parse_json_object(json.dumps(document, ensure_ascii=False)))
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(f"{path}: {error}") from None
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {error.message}") from None
 
 
 def _read_dotenv(path: Path, warnings: list[str]) -> dict[str, str | None]:

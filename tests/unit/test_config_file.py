@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,3 +55,21 @@ def test_a_line_of_the_env_file_that_sets_nothing_is_told(tmp_path: Path, caplog
     assert loaded.config.logging.max_files == 3
     assert loaded.warnings == [f"{home.dotenv}: line 2 is no NAME=value and has no effect"]
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("patch", "words"),
+    [
+        ({"mine": json.loads("[" * 70 + "]" * 70)}, "levels deep"),
+        ({"mine": float("inf")}, "no JSON number"),
+        ({"schema_version": 2}, "newer"),
+        ({"schema_version": True}, "whole number"),
+    ],
+)
+def test_a_change_that_could_not_be_read_back_is_refused(tmp_path: Path, patch: dict[str, Any], words: str) -> None:
+    home = Home.at(tmp_path, environ={})
+    home.config_dir.mkdir()
+    home.config_file.write_text("{}")
+    with pytest.raises(InvalidInputError, match=words):
+        change_config(home, patch, {})
+    assert home.config_file.read_text() == "{}"
