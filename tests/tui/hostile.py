@@ -68,4 +68,12 @@ def hostile_transport() -> fake.FakeTransport:
         fake.foreign(4, f"homehelper:events:{ALL}", {ALL: [ALL]}),
         fake.foreign(5, "homehelper:events:raw", text=ALL),
     ]
+    transport.about.update(home=ALL, socket_users=ALL, export=ALL)
+    transport.processes_answer = [{"pid": 7, "name": ALL, "user": ALL, "cpu_percent": 1.0, "app_id": ALL}]
+    transport.redis_answer.update(status=ALL, host=ALL, server=ALL, version=ALL, why=ALL, error=ALL)
+    transport.redis_answer["details"] = {"clients": ALL, "keys": ALL, "stream_events": ALL, "error": ALL}
+    transport.up_alerts = [{"rule": ALL, "message": ALL, "raised_at": ALL, "limit": 1.0}]
+    transport.file["process_manager"] = {"data_dir": ALL}
+    transport.sources = {"redis.host": f"environment {ALL}"}
+    transport.config_problems = [ALL]
     return transport

@@ -117,10 +117,12 @@ def test_nothing_is_written_when_nothing_changes() -> None:
 def test_hostile_text_reaches_the_terminal_harmless_everywhere() -> None:
     with Terminal(PROGRAM, "hostile", size=(120, 40)) as terminal:
         terminal.wait_for("Evil")
-        # Every panel, the app page with its manifest, an event's details, the viewer, a search, help, the palette.
+        # Every panel, the app page with its manifest, an event's details, the viewer, a search, help, the palette,
+        # the machine with each panel, the configuration with a wrong value.
         keys_of_a_tour = ("2", "3", "4", "z", "z", "\r", "\x1b", "k", "\r", "\x1b", "1", "\r", "m", "\x1b[6~",
                           "\x1b[6~", "\x1b", "l", "w", "o", "w", "/", "owned\r", "n", "\x1b", "\x1b", "s", "?", "q",
-                          ":", "evil")  # fmt: skip
+                          "M", "2", "o", "3", "z", "\x1b", "\x1b", "C", "/", "data_dir\r", "\r", "\x1b", "\x1b", "b",
+                          "\x1b", ":", "evil")  # fmt: skip
         for keys in keys_of_a_tour:
             terminal.type(keys)
             terminal.read(0.25)
