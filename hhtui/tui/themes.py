@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from rich.style import Style
 from textual.color import Color, ColorParseError
@@ -52,6 +52,11 @@ def styles_folder() -> Path:
     package = Path(__file__).resolve().parent.parent
     installed = package / "styles"
     return installed if installed.is_dir() else package.parent / "styles"
+
+
+def style_sheets(*names: str) -> list[str | PurePath]:
+    """The paths of these style sheets: a screen's ``CSS_PATH``, read when the first of its kind is opened."""
+    return [styles_folder() / f"{name}.tcss" for name in names]
 
 
 @dataclass(frozen=True, slots=True)

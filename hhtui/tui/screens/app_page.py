@@ -21,6 +21,7 @@ from hhtui.tui.keymap import Place
 from hhtui.tui.messages import AppsChanged
 from hhtui.tui.records import App, BusMessage
 from hhtui.tui.screens.base import HomeScreen
+from hhtui.tui.themes import style_sheets
 from hhtui.tui.widgets.event_stream import EventStream
 from hhtui.tui.widgets.log_view import LogView
 from hhtui.tui.widgets.text_view import TextView
@@ -43,6 +44,7 @@ _COMMANDS = (
 class AppPage(HomeScreen):
     """Facts on the left, the app's events and its log on the right; on small screens the events below, no log."""
 
+    CSS_PATH = style_sheets("app_page")
     BINDINGS: ClassVar[list[BindingType]] = [
         *keymap.bindings(Place.APP_PAGE),
         *keymap.bindings(Place.APPS, only=_COMMANDS),

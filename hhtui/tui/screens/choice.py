@@ -13,6 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from hhtui.tui.cells import Piece
+from hhtui.tui.themes import style_sheets
 from hhtui.tui.widgets.line_view import LineView
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Answers(LineView):
 class ChoiceScreen(ModalScreen[str]):
     """``answers`` are (result, letter, words); the first is the default. Escape answers ``""``."""
 
+    CSS_PATH = style_sheets("dialogs")
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "answer('')", show=False)]
     AUTO_FOCUS = "Answers"
 

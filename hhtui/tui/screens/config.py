@@ -16,6 +16,7 @@ from hhtui.tui.keymap import Place
 from hhtui.tui.screens.base import HomeScreen
 from hhtui.tui.screens.choice import ChoiceScreen
 from hhtui.tui.screens.config_diff import ConfigDiff
+from hhtui.tui.themes import style_sheets
 from hhtui.tui.widgets.config_table import ConfigTable
 from hhtui.tui.widgets.line_view import LineView
 from hhtui.tui.widgets.text_view import TextView
@@ -27,6 +28,7 @@ _MOST_NOTES = 4
 class ConfigScreen(HomeScreen):
     """Notes on the file above, the keys, and all about the chosen key below."""
 
+    CSS_PATH = style_sheets("system", "config")
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.bindings(Place.CONFIG)]
     AUTO_FOCUS = "#config-table"
 

@@ -16,6 +16,7 @@ from hhtui.tui import keymap
 from hhtui.tui.keymap import Place
 from hhtui.tui.screens.base import HomeScreen
 from hhtui.tui.system_facts import Facts
+from hhtui.tui.themes import style_sheets
 from hhtui.tui.widgets.history_graphs import HistoryGraphs
 from hhtui.tui.widgets.line_view import LineView
 from hhtui.tui.widgets.process_list import COUNT, ProcessList
@@ -31,6 +32,7 @@ PANELS = ("history", "processes", "system-facts")
 class SystemScreen(HomeScreen):
     """Graphs beside processes and facts; on narrow screens the graphs above one of the others."""
 
+    CSS_PATH = style_sheets("system")
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.bindings(Place.SYSTEM)]
     AUTO_FOCUS = "#history"
 
