@@ -13,6 +13,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.service.real_systemd import cgroup2_tree
+
 # What Raspberry Pi OS Lite has beyond the smallest Debian.
 PACKAGES = "ca-certificates,sudo,systemd,systemd-sysv,dbus,libpam-systemd,man-db,procps,iproute2,bsdutils"
 # Hardware and logins at a screen, which a machine inside a machine has not.
@@ -53,15 +55,7 @@ def why_not() -> str | None:
         return "only root can boot another system"
     if shutil.which("debootstrap") is None and not (Path(os.environ["HHTUI_CLEAN_DEBIAN"]) / "root").exists():
         return "debootstrap is not installed"
-    return None if _cgroup2() else "no cgroup v2 tree that can be written"
-
-
-def _cgroup2() -> Path | None:
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        fields, _, kind = line.partition(" - ")
-        if kind.startswith("cgroup2 ") and os.access(fields.split()[4], os.W_OK):
-            return Path(fields.split()[4])
-    return None
+    return None if cgroup2_tree() else "no cgroup v2 tree that can be written"
 
 
 def make_base(folder: Path) -> Path:
@@ -144,7 +138,7 @@ class CleanDebian:
 
     def boot(self) -> None:
         """Start its systemd and wait until it says that it is up."""
-        tree = _cgroup2()
+        tree = cgroup2_tree()
         assert tree is not None
         self._group = tree / f"hhtui-clean-{os.getpid()}"
         self._group.mkdir(exist_ok=True)

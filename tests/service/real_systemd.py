@@ -19,12 +19,13 @@ def why_not() -> str | None:
         return "namespaces with a cgroup tree need root"
     if not SYSTEMD.exists() or shutil.which("systemctl") is None or shutil.which("unshare") is None:
         return "no systemd on this machine"
-    if _cgroup2() is None:
+    if cgroup2_tree() is None:
         return "no cgroup v2 tree that can be written"
     return None
 
 
-def _cgroup2() -> Path | None:
+def cgroup2_tree() -> Path | None:
+    """A cgroup v2 tree in which a group can be made."""
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         fields, _, kind = line.partition(" - ")
         if kind.startswith("cgroup2 ") and os.access(fields.split()[4], os.W_OK):
@@ -34,7 +35,7 @@ def _cgroup2() -> Path | None:
 
 def run_in_namespace(*arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
     """Run ``in_namespace.py`` with pids, mounts and cgroups of its own; everything in it ends with it."""
-    tree = _cgroup2()
+    tree = cgroup2_tree()
     assert tree is not None
     group = tree / f"hhtui-test-{os.getpid()}"
     group.mkdir()
