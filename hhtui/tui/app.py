@@ -64,11 +64,14 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         version: str = __version__,
         host: str | None = None,
         memory: Memory | None = None,
+        home_is_here: bool = True,
     ) -> None:
         self.home = home
         self.connector = connector
         self.demo = demo
         self.read_only = read_only
+        # Whether the home's files are on this machine; what only the engine can do is done in any case.
+        self.home_is_here = home_is_here
         self.encoding = encoding or locale.getpreferredencoding(False)
         self.glyphs: Glyphs = glyphs_for(self.encoding)
         self.now = now

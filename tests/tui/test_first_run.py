@@ -102,7 +102,11 @@ async def test_read_only_makes_nothing(tmp_path: Path) -> None:
         assert not (tmp_path / "apps").exists()
 
 
-async def test_a_home_on_another_machine_is_told() -> None:
-    async with running(empty(), home=Path("/nowhere/at/all")) as session:
+async def test_a_home_on_another_machine_is_told(tmp_path: Path) -> None:
+    async with running(empty(), home=tmp_path, home_is_here=False) as session:
         await session.press("s")
-        await session.shows("is not on this machine")
+        await session.shows("over there")
+    async with running(empty(), home=tmp_path / "nowhere") as session:
+        await session.press("s")
+        await session.shows("over there")
+    assert not (tmp_path / "apps").exists()

@@ -103,8 +103,8 @@ class FirstRunScreen(HomeScreen):
     def _may_write(self) -> bool:
         if self.hh.read_only:
             self.hh.say("This interface only watches (--read-only): nothing is made.", "warning")
-        elif not self.hh.home.root.is_dir():
-            self.hh.say(f"{self.hh.home.root} is not on this machine: make the app over there.", "warning")
+        elif not (self.hh.home_is_here and self.hh.home.root.is_dir()):
+            self.hh.say(f"{self.hh.apps_folder} is not on this machine: make the app over there.", "warning")
         else:
             return True
         return False

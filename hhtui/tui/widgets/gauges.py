@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-
 from hhtui.text import human_bytes, sanitise
 from hhtui.tui.cells import Piece, fit
 from hhtui.tui.glyphs import Glyphs
 from hhtui.tui.records import Machine
 from hhtui.tui.themes import Looks
-from hhtui.tui.widgets.line_view import LineView
+from hhtui.tui.widgets.composed_view import ComposedView
 from hhtui.tui.words import age
 
 _LABEL = 8
@@ -21,50 +19,22 @@ _THROTTLE_WORDS = {
 }
 
 
-class Gauges(LineView):
+class Gauges(ComposedView):
     """Bars, figures and, where there is room, graphs with a fixed scale (0–100 %, 30–90 °C)."""
-
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self._lines: list[list[Piece]] = []
 
     def on_mount(self) -> None:
         """Show what is known already."""
         self.load()
 
-    def resized(self) -> None:
-        """Bars are as long as there is room."""
-        self._lines = self._compose_lines()
-        super().resized()
-
-    def notify_style_update(self) -> None:
-        """The lines hold styles of the theme."""
-        super().notify_style_update()
-        if self.is_mounted:
-            self._lines = self._compose_lines()
-
     def load(self) -> None:
         """Take the newest sample from the link."""
-        self._lines = self._compose_lines()
         board = ""
         if metrics := self.hh.link.snapshot.metrics:
             board = sanitise(metrics.machine.board, 60)
         self.label("2 Hardware", board)
-        self.sync()
+        super().load()
 
-    def count(self) -> int:
-        return len(self._lines)
-
-    def key(self, index: int) -> Hashable:
-        return tuple(self._lines[index])
-
-    def draw(self, index: int, width: int) -> list[Piece]:
-        return self._lines[index]
-
-    def draw_empty(self, row: int, width: int) -> list[Piece]:
-        return [(" No figures yet.", self.looks.dim)] if row == 0 else []
-
-    def _compose_lines(self) -> list[list[Piece]]:
+    def compose_lines(self) -> list[list[Piece]]:
         metrics = self.hh.link.snapshot.metrics
         width, height = self.content_size
         if metrics is None or width < 10:

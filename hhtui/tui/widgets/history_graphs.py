@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from hhtui.text import human_bytes
 from hhtui.tui.cells import Piece, fit
 from hhtui.tui.graph import Sample, ceiling, columns_of, rows_of
 from hhtui.tui.records import Machine, aware
-from hhtui.tui.widgets.line_view import LineView
+from hhtui.tui.widgets.composed_view import ComposedView
 
 _MOST_ROWS = 6
 _LABEL, _FIGURE = 9, 11
@@ -52,14 +52,13 @@ _SERIES = (
 )
 
 
-class HistoryGraphs(LineView):
+class HistoryGraphs(ComposedView):
     """A title and some rows for each series; where there is little room each is one line. Scales are fixed."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.span = SPANS[0]
         self._samples: list[Sample] = []
-        self._lines: list[list[Piece]] = []
         # The console of the Linux kernel has no braille.
         self._dots = os.environ.get("TERM") != "linux"
 
@@ -93,34 +92,10 @@ class HistoryGraphs(LineView):
 
     def load(self) -> None:
         """Draw anew what changed."""
-        self._lines = self._compose_lines()
         self.label(f"1 History {self.glyphs.dot} {self.span.words}", "")
-        self.sync()
+        super().load()
 
-    def resized(self) -> None:
-        """Graphs are as large as there is room."""
-        self._lines = self._compose_lines()
-        super().resized()
-
-    def notify_style_update(self) -> None:
-        """The lines hold styles of the theme."""
-        super().notify_style_update()
-        if self.is_mounted:
-            self._lines = self._compose_lines()
-
-    def count(self) -> int:
-        return len(self._lines)
-
-    def key(self, index: int) -> Hashable:
-        return tuple(self._lines[index])
-
-    def draw(self, index: int, width: int) -> list[Piece]:
-        return self._lines[index]
-
-    def draw_empty(self, row: int, width: int) -> list[Piece]:
-        return [(" No figures yet.", self.looks.dim)] if row == 0 else []
-
-    def _compose_lines(self) -> list[list[Piece]]:
+    def compose_lines(self) -> list[list[Piece]]:
         width, height = self.content_size
         if not self._samples or width < 20 or height < 1:
             return []
