@@ -109,9 +109,16 @@ KEYS: tuple[Key, ...] = (
     # Events
     Key("events.pause", Place.EVENTS, "space", "pause", "Pause or go on", "pause"),
     Key("events.open", Place.EVENTS, "enter", "open_event", "The whole event with its data", "details"),
+    Key("events.app", Place.EVENTS, "f", "only('app')", "Only events of this app; again: all", "its app"),
+    Key("events.type", Place.EVENTS, "t", "only('type')", "Only events of this type; again: all", "its type"),
+    Key("events.action", Place.EVENTS, "w", "only('id')", "Only what the same action caused, in order; again: all",
+        "its action"),
+    Key("events.page", Place.EVENTS, "o", "open_its_app", "The page of the event's app", "page"),
     Key("events.clear", Place.EVENTS, "c", "clear", "Clear the list"),
     # Screens
     Key("page.close", Place.APP_PAGE, "escape,backspace,left", "close", "Back", "back"),
+    Key("page.filter", Place.APP_PAGE, "slash", "filter", "Filter the timeline: words, app: type: channel: id:",
+        "filter"),
     Key("page.json", Place.APP_PAGE, "m", "manifest", "Show or hide the manifest", "manifest"),
     Key("viewer.close", Place.VIEWER, "escape,backspace", "close", "Back", "back"),
     Key("details.close", Place.DETAILS, "escape,enter,backspace,left,q", "close", "Back", "back"),

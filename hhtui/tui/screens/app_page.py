@@ -119,11 +119,17 @@ class AppPage(HomeScreen):
         return [self.app_id]
 
     def action_close(self) -> None:
-        """First the search ends, then the page."""
+        """First the search ends, then the filter, then the page."""
         if self.log_view.term:
             self.log_view.search("")
+        elif self.timeline.filter:
+            self.timeline.set_filter("")
         else:
             self.dismiss()
+
+    def action_filter(self) -> None:
+        """Type a filter for the timeline."""
+        self.prompt.ask("filter timeline: ", self.timeline.filter, self.timeline.set_filter, self.timeline.set_filter)
 
     def action_manifest(self) -> None:
         """Show or hide the manifest as it was read."""

@@ -12,7 +12,7 @@ from textual.message import Message
 
 from hhtui.model.states import EventType
 from hhtui.text import sanitise
-from hhtui.tui import keymap, words
+from hhtui.tui import event_filter, keymap, words
 from hhtui.tui.cells import Piece, fit
 from hhtui.tui.records import BusMessage
 from hhtui.tui.widgets.line_view import LineView
@@ -41,6 +41,7 @@ class EventStream(LineView):
         super().__init__(id=id)
         self.only = only
         self.filter = ""
+        self._wanted = event_filter.EventFilter()
         self.paused = False
         self.dropped = 0
         self._waiting: deque[BusMessage] = deque(maxlen=KEPT)
@@ -79,8 +80,9 @@ class EventStream(LineView):
             self.cursor = max(len(self._shown) - 1, 0)
 
     def set_filter(self, text: str) -> None:
-        """Show only messages that hold ``text`` in what they say, their source, type or channel."""
+        """Show only what ``text`` asks for (``event_filter.parse``), of what is kept and of what comes."""
         self.filter = text
+        self._wanted = event_filter.parse(text)
         self._shown = [message for message in self._all if self._passes(message)]
         self.cursor = max(len(self._shown) - 1, 0)
         self._title()
@@ -94,7 +96,7 @@ class EventStream(LineView):
         return self.only is None or any(self.only in channel.split(":") for channel in message.channels)
 
     def _passes(self, message: BusMessage) -> bool:
-        return not self.filter or self.filter.casefold() in _searchable(message).casefold()
+        return self._wanted.passes(message)
 
     def _title(self) -> None:
         name = "Timeline" if self.only else "4 Events"
@@ -170,16 +172,37 @@ class EventStream(LineView):
         if self._shown:
             self.post_message(self.Opened(self._shown[self.cursor]))
 
+    def action_only(self, field: str) -> None:
+        """Only events of the current one's app, type or action (its correlation id); again: all events."""
+        if not self._shown:
+            return
+        message = self._shown[self.cursor]
+        match field:
+            case "app":
+                value = event_filter.app_of(message)
+            case "type":
+                value = event_filter.type_of(message)
+            case _:
+                value = message.event.correlation_id if message.event is not None else ""
+        if not value or " " in value:
+            told = {"app": "no app", "type": "no type", "id": "no action that it belongs to"}[field]
+            self.hh.say(f"This message names {told}.", "warning")
+            return
+        wanted = f"{field}:{sanitise(value, 200)}"
+        self.set_filter("" if self.filter == wanted else wanted)
+        if message in self._shown:
+            self.move_to(self._shown.index(message))
+
+    def action_open_its_app(self) -> None:
+        """The page of the app that the message under the cursor is about."""
+        app_id = event_filter.app_of(self._shown[self.cursor]) if self._shown else ""
+        if app_id in self.hh.link.snapshot.apps:
+            self.hh.open_app(app_id)
+        else:
+            self.hh.say("This message is about no app of this home.", "warning")
+
     def opened(self) -> None:
         self.action_open_event()
-
-
-def _searchable(message: BusMessage) -> str:
-    channels = " ".join(message.channels)
-    if message.event is not None:
-        event = message.event
-        return f"{event.source} {event.type} {words.event_words(event)} {channels}"
-    return f"{channels} {words.foreign_words(message)}"
 
 
 def pretty(message: BusMessage) -> list[str]:

@@ -1,0 +1,92 @@
+"""Keys of the event stream that follow one app, one type or one action, and typed filters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hhtui.tui.screens.app_page import AppPage
+from tests.tui import fake
+from tests.tui.fake import FakeTransport
+from tests.tui.screen import Session, running
+
+
+async def _on_event(session: Session, words: str) -> Any:
+    await session.press("4")
+    stream = session.app.screen.query_one("#events")
+    await session.until(lambda: stream.count() >= 5)
+    at = next(index for index in range(stream.count()) if words in str(stream.draw(index, 80)))
+    stream.move_to(at)
+    return stream
+
+
+async def test_f_t_and_w_keep_one_app_one_type_and_one_action() -> None:
+    transport = FakeTransport()
+    transport.history += [
+        fake.event(6, "app_stopped", "thermometer", correlation_id="both"),
+        fake.event(7, "app_started", "doorbell", correlation_id="both"),
+    ]
+    async with running(transport) as session:
+        stream = await _on_event(session, "stopped")
+        for key, label, count in (("f", "app:thermometer", 2), ("t", "type:app_stopped", 1), ("w", "id:both", 2)):
+            await session.press(key)
+            await session.shows(f"filter: {label}")
+            assert stream.count() == count
+            assert "stopped" in str(stream.draw(stream.cursor, 80))
+            await session.press(key)
+            assert stream.count() == 7
+
+
+async def test_o_opens_the_page_of_an_events_app() -> None:
+    async with running() as session:
+        await _on_event(session, "crasher")
+        await session.press("o")
+        await session.until(lambda: isinstance(session.app.screen, AppPage))
+        assert session.app.screen.app_id == "crasher"
+
+
+async def test_a_message_of_nobody_says_so() -> None:
+    async with running() as session:
+        stream = await _on_event(session, "postman")
+        await session.press("o")
+        await session.shows("about no app of this home")
+        await session.press("f", "t", "w")
+        await session.shows("names no app", "names no type", "no action")
+        assert stream.filter == ""
+
+
+async def test_a_typed_filter_narrows_the_events_and_escape_drops_it() -> None:
+    async with running() as session:
+        stream = await _on_event(session, "crasher")
+        await session.press("slash")
+        await session.type("type:failed app:crash*")
+        await session.press("enter")
+        assert stream.count() == 1
+        await session.press("escape")
+        assert stream.count() == 5
+
+
+async def test_slash_filters_the_timeline_of_an_app_and_escape_drops_it_before_the_page() -> None:
+    async with running() as session:
+        await session.on("thermometer")
+        await session.press("enter")
+        await session.until(lambda: isinstance(session.app.screen, AppPage))
+        await session.press("slash")
+        await session.type("type:nothing")
+        await session.press("enter")
+        await session.shows("No event matches the filter")
+        await session.press("escape")
+        await session.hides("No event matches the filter")
+        assert isinstance(session.app.screen, AppPage)
+
+
+async def test_escapes_in_an_events_app_and_type_do_not_reach_the_filters_title() -> None:
+    transport = FakeTransport()
+    transport.history.append(fake.event(6, "x\x1b]52;c;eA==\x07y", "evil\x1b[2J", correlation_id="\x9b31m"))
+    async with running(transport) as session:
+        await session.press("4")
+        for key in ("f", "t", "w"):
+            await session.press(key)
+            assert not [
+                letter for letter in session.text if (letter < " " and letter != "\n") or "\x7f" <= letter < "\xa0"
+            ]
+            await session.press("escape")
