@@ -83,10 +83,10 @@ def rows_of(
 
 
 def ceiling(value: float) -> float:
-    """The power of ten that ``value`` lies below, 1,000 at the least: a scale that seldom changes."""
-    top = 1000.0
+    """1 KiB, or the first multiple of it by 4, 16, 64 … that ``value`` does not pass: a scale that seldom changes."""
+    top = 1024.0
     while top < value:
-        top *= 10
+        top *= 4
     return top
 
 

@@ -40,8 +40,8 @@ def test_a_known_value_shows_a_dot_and_a_hole_shows_none() -> None:
     assert rows_of([0, 100, None], 0, 100, 1, braille=False, ramp=" .#") == [".# "]
 
 
-def test_the_network_scale_is_a_power_of_ten() -> None:
-    assert [ceiling(value) for value in (0, 999, 1001, 2_000_000)] == [1000, 1000, 10_000, 10_000_000]
+def test_the_network_scale_is_a_round_number_of_bytes() -> None:
+    assert [ceiling(value) for value in (0, 1024, 1025, 2**20)] == [1024, 1024, 4096, 2**20]
 
 
 async def test_it_shows_graphs_processes_redis_and_the_engine() -> None:
