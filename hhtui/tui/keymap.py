@@ -119,6 +119,7 @@ KEYS: tuple[Key, ...] = (
     Key("page.close", Place.APP_PAGE, "escape,backspace,left", "close", "Back", "back"),
     Key("page.filter", Place.APP_PAGE, "slash", "filter", "Filter the timeline: words, app: type: channel: id:",
         "filter"),
+    Key("page.setup", Place.APP_PAGE, "u", "setup_log", "What installing printed (setup.log)"),
     Key("page.json", Place.APP_PAGE, "m", "manifest", "Show or hide the manifest", "manifest"),
     Key("viewer.close", Place.VIEWER, "escape,backspace", "close", "Back", "back"),
     Key("details.close", Place.DETAILS, "escape,enter,backspace,left,q", "close", "Back", "back"),

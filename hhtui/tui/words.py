@@ -127,8 +127,20 @@ def url_of(app: App, host: str) -> str | None:
     endpoints = app.manifest.get("endpoints")
     if isinstance(endpoints, dict) and isinstance(endpoints.get("ui"), str):
         path = endpoints["ui"].removesuffix("/")
-    shown = f"[{host}]" if ":" in host else host
-    return sanitise(f"http://{shown}:{app.port}{path}", 300)
+    return sanitise(f"{_origin(host, app.port)}{path}", 300)
+
+
+def endpoint_url(app: App, host: str, name: str) -> str | None:
+    """The address of an endpoint that the manifest names; None if it names none, or the app has no port."""
+    endpoints = app.manifest.get("endpoints")
+    path = endpoints.get(name) if isinstance(endpoints, dict) else None
+    if app.port is None or not isinstance(path, str):
+        return None
+    return sanitise(f"{_origin(host, app.port)}/{path.removeprefix('/')}", 300)
+
+
+def _origin(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def host_for_urls(environ: Mapping[str, str], hostname: str) -> str:

@@ -131,6 +131,10 @@ class AppPage(HomeScreen):
         """Type a filter for the timeline."""
         self.prompt.ask("filter timeline: ", self.timeline.filter, self.timeline.set_filter, self.timeline.set_filter)
 
+    def action_setup_log(self) -> None:
+        """What the installer printed."""
+        self.hh.open_logs(self.app_id, "setup")
+
     def action_manifest(self) -> None:
         """Show or hide the manifest as it was read."""
         self._manifest = not self._manifest
@@ -164,6 +168,9 @@ class AppPage(HomeScreen):
         url = words.url_of(app, self.hh.host)
         if url and app.status in (Status.RUNNING, Status.STARTING, Status.WAITING):
             say("Address", url, looks.info)
+            for label, endpoint in (("Health at", "health"), ("Metrics at", "metrics")):
+                if other := words.endpoint_url(app, self.hh.host, endpoint):
+                    say(label, other, looks.info)
         elif app.port is not None:
             say("Port", str(app.port))
         self._usage(app, say)

@@ -1,4 +1,4 @@
-"""Keys of the event stream that follow one app, one type or one action, and typed filters."""
+"""Keys of the event stream that follow one app, type or action; typed filters; what an app's page leads to."""
 
 from __future__ import annotations
 
@@ -90,3 +90,26 @@ async def test_escapes_in_an_events_app_and_type_do_not_reach_the_filters_title(
                 letter for letter in session.text if (letter < " " and letter != "\n") or "\x7f" <= letter < "\xa0"
             ]
             await session.press("escape")
+
+
+async def test_u_shows_what_installing_an_app_printed() -> None:
+    transport = FakeTransport()
+    transport.logs_of["thermometer", "setup"] = ["installing flask \x1b]52;c;eA==\x07 3.1"]
+    async with running(transport) as session:
+        await session.on("thermometer")
+        await session.press("enter")
+        await session.until(lambda: isinstance(session.app.screen, AppPage))
+        await session.press("u")
+        await session.shows("installing flask", "setup")
+        assert session.text.replace("\n", "").isprintable()
+
+
+async def test_the_page_lists_the_address_of_every_endpoint_and_no_escape_of_its_path() -> None:
+    transport = FakeTransport()
+    endpoints = {"health": "/well", "ui": "/", "metrics": "/m\x1b]0;x\x07\u202e"}
+    transport.change("thermometer", manifest={"name": "Thermometer", "type": "service", "endpoints": endpoints})
+    async with running(transport, size=(160, 50)) as session:
+        await session.on("thermometer")
+        await session.press("enter")
+        await session.shows("http://pi.local:8100/well", "Metrics at", "http://pi.local:8100/m")
+        assert session.text.replace("\n", "").isprintable()
