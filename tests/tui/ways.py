@@ -1,0 +1,47 @@
+"""The way to each place of the interface, for tests that visit all of them."""
+
+from __future__ import annotations
+
+from textual.keys import Keys, _character_to_key
+
+from hhtui.tui import keymap
+from hhtui.tui.keymap import Key, Place
+
+# What to press on the dashboard, where an app that runs is chosen. Where a place is only on the way to another
+# one (EVERYWHERE), or has no keys of its own, its way is the dashboard's.
+WAYS: dict[Place, tuple[str, ...]] = {
+    Place.EVERYWHERE: (),
+    Place.DASHBOARD: (),
+    Place.APPS: (),
+    Place.HARDWARE: ("2",),
+    Place.LOG: ("3",),
+    Place.EVENTS: ("4",),
+    Place.APP_PAGE: ("enter",),
+    Place.VIEWER: ("l",),
+    Place.DETAILS: ("4", "enter"),
+    Place.HELP: ("question_mark",),
+}
+# xterm's sequences for keys that are no characters: ctlseqs, "PC-Style Function Keys".
+_RAW = {
+    Keys.Up: "\x1b[A", Keys.Down: "\x1b[B", Keys.Right: "\x1b[C", Keys.Left: "\x1b[D", Keys.Home: "\x1b[H",
+    Keys.End: "\x1b[F", Keys.PageUp: "\x1b[5~", Keys.PageDown: "\x1b[6~", Keys.Insert: "\x1b[2~",
+    Keys.Delete: "\x1b[3~", Keys.BackTab: "\x1b[Z", Keys.F1: "\x1bOP", Keys.F2: "\x1bOQ", Keys.F3: "\x1bOR",
+    Keys.F4: "\x1bOS", Keys.F5: "\x1b[15~", Keys.Tab: "\t", Keys.Enter: "\r", Keys.Escape: "\x1b",
+    Keys.Backspace: "\x7f", "space": " ",
+}  # fmt: skip
+
+
+def raw(key: str) -> str:
+    """What a terminal sends for a key as Textual names it."""
+    if key in _RAW:
+        return _RAW[key]  # type: ignore[index]
+    if key.startswith("ctrl+"):
+        return chr(ord(key[-1]) & 0x1F)
+    if len(key) == 1:
+        return key
+    return next(chr(code) for code in range(0x21, 0x7F) if _character_to_key(chr(code)) == key)
+
+
+def keys_of_place(place: Place) -> list[Key]:
+    """The keys that belong to a place."""
+    return [key for key in keymap.KEYS if key.place is place]
