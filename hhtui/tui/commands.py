@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _VERBS = (Verb.START, Verb.STOP, Verb.RESTART, Verb.INSTALL, Verb.ENABLE, Verb.DISABLE, Verb.RESET)
 # The palette itself, what only closes a screen or moves the focus, and a key that is for hands alone.
 NOT_OFFERED = frozenset(
-    {"app.palette", "app.interrupt", "panel.next", "panel.previous", "panel.escape"}
-    | {key.id for key in keymap.KEYS if key.action == "close"}
+    {"app.palette", "app.interrupt", "panel.escape"}
+    | {key.id for key in keymap.KEYS if key.action == "close" or key.keys in ("tab", "shift+tab")}
 )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hhtui.tui.keymap import Place
 from tests.engine.engine_process import EngineProcess, engine_process
 from tests.engine.homes import make_app, make_home
 from tests.tui.hostile import ALL, BIDI, CLIPBOARD, CURSOR, TITLE
@@ -80,6 +81,17 @@ def engine(tmp_path: Path) -> Iterator[EngineProcess]:
         yield engine
 
 
+def go_back(terminal: Terminal) -> None:
+    """Leave questions, lines to type into, the palette and screens, to the apps on the dashboard."""
+    for _ in range(8):
+        terminal.type("y" if "drop them" in terminal.screen.text else "\x1b")
+        terminal.read(0.08)
+        if "1 Apps" in terminal.screen.text and "Search for" not in terminal.screen.text:
+            break
+    terminal.type("1")
+    terminal.read(0.08)
+
+
 def test_nothing_that_an_app_says_reaches_the_terminal_as_a_sequence(engine: EngineProcess, tmp_path: Path) -> None:
     env = {"HOMEHELPER_HOME": str(engine.root), "XDG_STATE_HOME": str(tmp_path / "state")}
     engine.wait_status("evil", "running", timeout=60)
@@ -88,7 +100,9 @@ def test_nothing_that_an_app_says_reaches_the_terminal_as_a_sequence(engine: Eng
         terminal.wait_for("json")
         terminal.wait_for("health check")
         terminal.type("jj")
-        left_alone = {"app.quit", "app.interrupt", "app.suspend", "app.install"}
+        # What ends or reloads something, or makes real apps.
+        left_alone = {"app.quit", "app.interrupt", "app.suspend", "app.install", "config.reload"}
+        left_alone |= {key.id for key in keys_of_place(Place.FIRST_RUN) if key.writes}
         seen: dict[str, str] = {}
         for place, way in WAYS.items():
             for key in [None, *keys_of_place(place)]:
@@ -100,11 +114,7 @@ def test_nothing_that_an_app_says_reaches_the_terminal_as_a_sequence(engine: Eng
                 if key is None:
                     terminal.read(0.4)
                     seen[place.value] = terminal.screen.text
-                # A question, a line to type into, the palette, a screen: all are left, for the dashboard's apps.
-                for _ in range(3):
-                    terminal.type("\x1b")
-                    terminal.read(0.08)
-                terminal.type("1")
+                go_back(terminal)
         terminal.type(":")
         terminal.wait_for("Search for commands")
         terminal.type("evil")
@@ -113,7 +123,7 @@ def test_nothing_that_an_app_says_reaches_the_terminal_as_a_sequence(engine: Eng
         assert terminal.end() == 143
         assert not_allowed(terminal.output) == set()
         # The text itself is there: hidden text would pass, too.
-        for place in ("Dashboard", "App page", "Log viewer", "Event details"):
+        for place in ("Dashboard", "App page", "Log viewer", "Event details", "Processes"):
             assert "owned" in seen[place], seen[place]
 
 

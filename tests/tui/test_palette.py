@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from hhtui.tui import keymap, themes
+from hhtui.tui import themes
 from hhtui.tui.commands import NOT_OFFERED, HomeCommands
+from hhtui.tui.keymap import Place
 from tests.tui.screen import Session, running
+from tests.tui.ways import WAYS, keys_of_place
 
 
 def offered(session: Session) -> list[str]:
@@ -14,31 +16,15 @@ def offered(session: Session) -> list[str]:
     return [offer.text + " " + offer.help for offer in (*provider._general(), *provider._apps())]
 
 
-# Where each place's keys work: what to press on the dashboard to get there.
-WAYS = {
-    "apps": (),
-    "hardware": ("2",),
-    "log": ("3",),
-    "events": ("4",),
-    "app page": ("enter",),
-    "viewer": ("l",),
-    "details": ("4", "enter"),
-}
-
-
-async def test_each_action_is_in_the_palette_where_it_works() -> None:
-    found = ""
+@pytest.mark.parametrize("place", list(Place))
+async def test_each_action_is_in_the_palette_where_it_works(place: Place) -> None:
     async with running() as session:
         await session.on("thermometer")
-        for keys in WAYS.values():
-            if keys:
-                await session.press(*keys)
-            found += "\n".join(offered(session))
-            while len(session.app.screen_stack) > 1:
-                await session.press("escape")
-            await session.press("1")
-    missing = [key.id for key in keymap.KEYS if f"({key.id})" not in found and key.id not in NOT_OFFERED]
-    assert missing == []
+        for key in WAYS[place]:
+            await session.press(key)
+        found = "\n".join(offered(session))
+    wanted = [key.id for key in keys_of_place(place) if key.id not in NOT_OFFERED]
+    assert [name for name in wanted if f"({name})" not in found] == []
 
 
 async def test_apps_verbs_and_themes_are_in_the_palette() -> None:

@@ -19,6 +19,11 @@ WAYS: dict[Place, tuple[str, ...]] = {
     Place.APP_PAGE: ("enter",),
     Place.VIEWER: ("l",),
     Place.DETAILS: ("4", "enter"),
+    Place.SYSTEM: ("M",),
+    Place.PROCESSES: ("M", "2"),
+    Place.CONFIG: ("C",),
+    Place.CONFIG_DIFF: ("C", "slash", *"max_files", "enter", "e", *["backspace"] * 3, "7", "enter", "s"),
+    Place.FIRST_RUN: ("f3",),
     Place.HELP: ("question_mark",),
 }
 # xterm's sequences for keys that are no characters: ctlseqs, "PC-Style Function Keys".
