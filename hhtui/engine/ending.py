@@ -39,8 +39,23 @@ class ProcessEnd:
         self._verdict: Verdict | None = None
         self.history = CrashHistory()
         self.after_stop: AfterStop = "rest"
-        self.leader_gone = asyncio.Event()
+        self._exited = False
+        self._leader_gone: asyncio.Event | None = None
         self._stuck = False
+
+    @property
+    def leader_gone(self) -> asyncio.Event:
+        """Set once the root process has ended; made when it is first waited for, as each takes 0.8 kB."""
+        if self._leader_gone is None:
+            self._leader_gone = asyncio.Event()
+            if self._exited:
+                self._leader_gone.set()
+        return self._leader_gone
+
+    def leader_lives(self) -> None:
+        """There is a new root process."""
+        self._exited = False
+        self._leader_gone = None
 
     # Ends of its own accord.
 
@@ -49,7 +64,9 @@ class ProcessEnd:
         app = self._app
         pid = app.launching.child.pid if app.launching.child else 0
         app.launching.child = None
-        self.leader_gone.set()
+        self._exited = True
+        if self._leader_gone is not None:
+            self._leader_gone.set()
         uptime = self._loop.time() - app.launching.started
         self.record(ending)
         if app.status not in (Status.STARTING, Status.RUNNING):

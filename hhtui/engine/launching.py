@@ -314,7 +314,7 @@ class Launching:
         self._declared = dict(self._prepared.declared.values)
         info.launched_as = _fingerprint(self._running)
         app.trial.begin()
-        app.ending.leader_gone.clear()
+        app.ending.leader_lives()
         info.process_id = self.child.pid
         info.identity = self.child.identity
         info.instance = cookie

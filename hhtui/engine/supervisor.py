@@ -215,7 +215,7 @@ class Supervisor:
         self.launching.child = child
         self.launching.started = self._loop.time() - age_seconds(identity)
         self.launching.adopted(self.found)
-        self.ending.leader_gone.clear()
+        self.ending.leader_lives()
         info = self.record.runtime_info
         info.process_id, info.identity, info.instance = identity.pid, identity, instance
         if info.started_at is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
@@ -22,7 +22,25 @@ def _iso(value: datetime) -> str:
 Timestamp = Annotated[datetime, PlainSerializer(_iso, when_used="json")]
 
 
-class ResourceUsage(BaseModel):
+class _Kept(BaseModel):
+    """A part of what the engine keeps of every app.
+
+    Which fields were given is noted in one set for all: a set for each object would be most of a small one's memory,
+    and nobody asks.
+    """
+
+    _all_fields: ClassVar[set[str]]
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls._all_fields = set(cls.model_fields)
+
+    def model_post_init(self, _context: Any, /) -> None:
+        object.__setattr__(self, "__pydantic_fields_set__", self._all_fields)
+
+
+class ResourceUsage(_Kept):
     """Of the app's whole process tree; None where it is not measured."""
 
     cpu_percent: float | None = None
@@ -30,7 +48,7 @@ class ResourceUsage(BaseModel):
     disk_mb: float | None = None
 
 
-class ExitInfo(BaseModel):
+class ExitInfo(_Kept):
     """How the last process ended: ``code`` or ``signal`` (a name such as SIGKILL), or neither if nobody could tell.
 
     ``stderr`` holds its last lines if it failed.
@@ -43,7 +61,7 @@ class ExitInfo(BaseModel):
     stderr: list[str] = Field(default_factory=list)
 
 
-class ScheduleInfo(BaseModel):
+class ScheduleInfo(_Kept):
     """A scheduled app's runs; ``skipped`` counts those that came due while one was still under way."""
 
     expression: str
@@ -53,7 +71,7 @@ class ScheduleInfo(BaseModel):
     skipped: int = 0
 
 
-class HealthReport(BaseModel):
+class HealthReport(_Kept):
     """The last health check's answer."""
 
     health: Health = Health.UNKNOWN
@@ -64,7 +82,7 @@ class HealthReport(BaseModel):
     failures: int = 0
 
 
-class ProcessIdentity(BaseModel):
+class ProcessIdentity(_Kept):
     """One process over all time, whatever pids are reused and clocks jump (proc(5): boot_id, field 22 of stat)."""
 
     model_config = ConfigDict(frozen=True)
@@ -74,7 +92,7 @@ class ProcessIdentity(BaseModel):
     start_ticks: int
 
 
-class RuntimeInfo(BaseModel):
+class RuntimeInfo(_Kept):
     """The changing part of a record. ``wanted`` is the user's intent, apart from the state; None: never said.
 
     ``manifest_changed``: the living process was started with another manifest, restart to apply. ``environment`` are
@@ -107,7 +125,7 @@ class RuntimeInfo(BaseModel):
     resource_usage: ResourceUsage = Field(default_factory=ResourceUsage)
 
 
-class AppRecord(BaseModel):
+class AppRecord(_Kept):
     """One app. ``manifest`` is the file's object as read; ``enabled`` overrides its autostart when set."""
 
     app_id: str

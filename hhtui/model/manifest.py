@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -86,7 +87,10 @@ class Limits(_Part):
 
 
 class Manifest(_Part):
-    """What an app says of itself; unknown fields are kept in ``model_extra``."""
+    """What an app says of itself; unknown fields are kept in ``model_extra``.
+
+    Parts cannot be changed, so that those at their defaults are one object for all apps.
+    """
 
     name: str = Field(min_length=1, max_length=200)
     type: AppType = Field(strict=False)
@@ -95,18 +99,18 @@ class Manifest(_Part):
     author: Any = None
     main: str = "app.py"
     requirements: str | list[str] | None = None
-    endpoints: Endpoints = Field(default_factory=Endpoints)
+    endpoints: Endpoints = Field(default_factory=cache(Endpoints))
     setup_commands: dict[str, str] = Field(default_factory=dict)
     environment: dict[str, str] = Field(default_factory=dict)
     command: list[str] | None = Field(None, min_length=1)
     args: list[str] | None = None
     autostart: bool = False
-    restart: RestartPolicy = Field(default_factory=RestartPolicy)
-    stop: StopPolicy = Field(default_factory=StopPolicy)
-    start: StartPolicy = Field(default_factory=StartPolicy)
+    restart: RestartPolicy = Field(default_factory=cache(RestartPolicy))
+    stop: StopPolicy = Field(default_factory=cache(StopPolicy))
+    start: StartPolicy = Field(default_factory=cache(StartPolicy))
     depends_on: list[str] = Field(default_factory=list)
     restart_with: bool = False
-    limits: Limits = Field(default_factory=Limits)
+    limits: Limits = Field(default_factory=cache(Limits))
     env_file: str | None = None
     schedule: str | None = None
     redis_keys: list[str] = Field(default_factory=list)

@@ -76,8 +76,14 @@ class Launch:
 
     words: tuple[str, ...]
     cwd: Path
-    environ: dict[str, str]
+    own: dict[str, str]
+    inherited: Mapping[str, str]
     declared: Declared = field(default_factory=Declared)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """All variables: what is inherited is one object for all apps, and may be replaced by the app's own."""
+        return {**self.inherited, **self.own}
 
     @property
     def argv(self) -> list[str]:
@@ -114,7 +120,9 @@ def build_launch(
     variables = app_environment(
         found, declared, home=home, port=port, redis=redis, instance=instance, python=python, environ=environ
     )
-    return Launch(tuple(words), found.path, variables, declared)
+    inherited = _shared(_inherited(environ))
+    own = {name: value for name, value in variables.items() if inherited.get(name) != value}
+    return Launch(tuple(words), found.path, own, inherited, declared)
 
 
 def page_url(manifest: Manifest, host: str, port: int) -> str | None:
@@ -260,12 +268,22 @@ def _checked(words: list[str]) -> list[str]:
 
 
 def _inherited(environ: Mapping[str, str]) -> dict[str, str]:
-    # os.environ decodes anew each time: interned, a hundred apps share one copy.
     return {
-        sys.intern(name): sys.intern(value)
+        name: value
         for name, value in environ.items()
         if name not in _ENGINE_ONLY and not name.startswith(_ENGINE_PREFIXES)
     }
+
+
+# What was inherited last time: the engine's environment hardly ever changes.
+_last_inherited: dict[str, str] = {}
+
+
+def _shared(inherited: dict[str, str]) -> dict[str, str]:
+    global _last_inherited
+    if inherited != _last_inherited:
+        _last_inherited = inherited
+    return _last_inherited
 
 
 def _path(inherited: str, python: Path) -> str:

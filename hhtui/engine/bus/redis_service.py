@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -70,7 +71,7 @@ class RedisService:
         self._private_up = False
         self._task: asyncio.Task[None] | None = None
         self._upkeep: asyncio.Task[None] | None = None
-        self._applied: dict[str, tuple[str, ...]] = {}
+        self._applied: dict[str, bytes] = {}
         self._orders: list[Command] | None = None
         self._administration: asyncio.Task[list[Any] | None] | None = None
 
@@ -287,9 +288,13 @@ class RedisService:
                 self._log.warning("%s: redis_keys: %r is no key pattern and is left out", app_id, pattern[:80])
             user = apps[app_id] = AppUser(user.password if user else new_password(), redis_keys)
             await self._private.save_access()
-        rules = tuple(app_rules(app_id, redis_keys, user.password))
-        if self._applied.get(app_id) != rules and await self._administer(("ACL", "SETUSER", user_name(app_id), *rules)):
-            self._applied[app_id] = rules
+        rules = app_rules(app_id, redis_keys, user.password)
+        # Known by their digest: the words themselves are 2 kB an app.
+        digest = hashlib.sha256("\n".join(rules).encode()).digest()
+        if self._applied.get(app_id) != digest and await self._administer(
+            ("ACL", "SETUSER", user_name(app_id), *rules)
+        ):
+            self._applied[app_id] = digest
         return user
 
     async def _administer(self, command: Command) -> bool:
