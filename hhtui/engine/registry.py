@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,10 @@ HISTORY_DAYS = 30
 # Changes within this time are written together (seconds); a full disk is tried again after the longer one.
 _COALESCE = 0.25
 _RETRY = 5.0
+# At most one part in so many of the time goes into encoding, unless changes would wait longer than this (seconds): a
+# thousand apps must not keep the loop from others.
+_SHARE = 40
+_LONGEST = 2.0
 
 
 class LoadedRegistry:
@@ -98,6 +103,7 @@ class Registry:
         self._failing = False
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
+        self._took = 0.0
         self._snapshot_day = ""
         self._saved_apps = 0
 
@@ -105,7 +111,10 @@ class Registry:
         """Something worth remembering changed."""
         self._dirty = True
         if self._timer is None and self._writing is None:
-            self._timer = asyncio.get_running_loop().call_later(_COALESCE, self._due)
+            self._timer = asyncio.get_running_loop().call_later(self._pause(), self._due)
+
+    def _pause(self) -> float:
+        return max(_COALESCE, min(self._took * _SHARE, _LONGEST))
 
     def ports_changed(self, ports: dict[str, Any]) -> None:
         """ports.json is to hold ``ports``."""
@@ -132,7 +141,7 @@ class Registry:
         finally:
             self._writing = None
         if self._dirty:
-            delay = _RETRY if self._failing else _COALESCE
+            delay = _RETRY if self._failing else self._pause()
             self._timer = asyncio.get_running_loop().call_later(delay, self._due)
 
     async def _write(self) -> None:
@@ -146,7 +155,9 @@ class Registry:
             "apps": records,
         }
         # Made here, where nobody changes the records meanwhile; a thousand of them take some 50 ms.
+        begun = time.monotonic()
         data = _encoded(document)
+        self._took = time.monotonic() - begun
         try:
             await asyncio.get_running_loop().run_in_executor(None, self._store, data, len(records), ports)
         except OSError as error:

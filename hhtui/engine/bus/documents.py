@@ -17,6 +17,10 @@ from hhtui.engine.bus.plain import plain
 _PREFIX = "homehelper:"
 _log = logging.getLogger(__name__)
 
+# At most one part in so many of the time goes into making the keys, unless they would wait longer than this (seconds).
+_SHARE = 40
+_LONGEST = 2.0
+
 
 @dataclass(slots=True)
 class _Document:
@@ -51,6 +55,7 @@ class Documents:
         self._dirty: dict[str, None] = {}
         self._doomed: dict[str, None] = {}
         self._since: float | None = None
+        self._took = 0.0
         self._failed: set[str] = set()
 
     def register(self, name: str, read: Callable[..., Any], ttl: float | None) -> None:
@@ -101,8 +106,13 @@ class Documents:
             self._wait()
 
     def due_in(self, pause: float) -> float | None:
-        """Seconds until the waiting keys are due, ``pause`` after the first began to wait; None: none waits."""
-        return None if self._since is None else max(0.0, self._since + pause - self._clock())
+        """Seconds until the waiting keys are due, ``pause`` after the first began to wait; None: none waits.
+
+        Longer where making them takes long: with a thousand apps the registry alone keeps the loop for 20 ms.
+        """
+        if self._since is None:
+            return None
+        return max(0.0, self._since + max(pause, min(self._took * _SHARE, _LONGEST)) - self._clock())
 
     def postpone(self, seconds: float) -> None:
         """The server refused: try again later."""
@@ -115,6 +125,7 @@ class Documents:
 
     def take(self) -> list[tuple[str, Command]]:
         """``(key, command)`` for everything that waits; ``give_back`` what failed."""
+        begun = self._clock()
         commands: list[tuple[str, Command]] = [(name, ("DEL", name)) for name in self._doomed]
         for name in self._dirty:
             document = self._documents[name]
@@ -131,6 +142,7 @@ class Documents:
         self._doomed.clear()
         self._dirty.clear()
         self._since = None
+        self._took = self._clock() - begun
         return commands
 
     def give_back(self, names: list[str]) -> None:
