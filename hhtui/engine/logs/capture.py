@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import os
 import select
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from hhtui.engine.logs import fifo, rotation
 from hhtui.engine.logs.captured import CapturedStream
+from hhtui.engine.logs.captured_app import FIRST_RETRY_SECONDS, CapturedApp, CaptureStats, locked_folder
 from hhtui.engine.logs.limits import FOLDER_LIMIT, LINE_ALLOWANCE, LogError, LogLimits
 from hhtui.engine.logs.log_tail import last_lines
 from hhtui.engine.logs.retention import Retention
@@ -23,36 +22,12 @@ from hhtui.engine.logs.schedule import FILL, DrainSchedule
 
 # The loop belongs to others again after so long.
 _TURN_SECONDS = 0.004
-_FIRST_RETRY_SECONDS = 0.25
 _LAST_RETRY_SECONDS = 2.0
 # How long after a flood its pipe is made small again: the kernel limits what all pipes of a user may hold.
 _CALM_SECONDS = 10.0
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # What a live file's index may add to it; see index.py.
 _INDEX_ALLOWANCE = 1024 * 1024
-
-
-@dataclass(slots=True)
-class _App:
-    app_id: str
-    fifo_dir: Path
-    folder: int
-    log_dir: Path
-    streams: tuple[CapturedStream, ...] = ()
-    retry: asyncio.TimerHandle | None = None
-    delay: float = _FIRST_RETRY_SECONDS
-    problem: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class CaptureStats:
-    """Counters since the engine's start: bytes captured and pipe sizes an app, and drains and turns in all."""
-
-    bytes: dict[str, int] = field(default_factory=dict)
-    pipe_bytes: dict[str, int] = field(default_factory=dict)
-    stalled: tuple[str, ...] = ()
-    drains: int = 0
-    turns: int = 0
 
 
 class LogCapture:
@@ -79,7 +54,7 @@ class LogCapture:
         self._on_pipes = on_pipes
         self._clock = clock
         self._wall = wall
-        self._apps: dict[str, _App] = {}
+        self._apps: dict[str, CapturedApp] = {}
         self._streams: dict[int, CapturedStream] = {}
         self._ready: deque[int] = deque()
         self._epoll = select.epoll()
@@ -108,12 +83,12 @@ class LogCapture:
         if app_id in self._apps:
             return
         self._schedule.start()
-        app = _App(app_id, fifo_dir, -1, log_dir)
+        app = CapturedApp(app_id, fifo_dir, -1, log_dir)
         streams: list[CapturedStream] = []
         try:
             for folder, mode in ((fifo_dir, 0o700), (log_dir, 0o750)):
                 folder.mkdir(mode=mode, parents=True, exist_ok=True)
-            app.folder = _locked_folder(log_dir)
+            app.folder = locked_folder(log_dir)
             holder, held = (os.getpid(), kept) if kept is not None else (adopted_pid, (1, 2))
             for number, suffix, name in zip(held, ("out", "err"), ("app.log", "error.log"), strict=True):
                 pipe = fifo.open_fifo(fifo_dir / f"{app_id}.{suffix}", holder, number)
@@ -193,7 +168,7 @@ class LogCapture:
         self._on_pipes(app_id, None)
         self._close(app_id, app)
 
-    def _close(self, app_id: str, app: _App) -> None:
+    def _close(self, app_id: str, app: CapturedApp) -> None:
         del self._apps[app_id]
         if app.retry is not None:
             app.retry.cancel()
@@ -214,7 +189,7 @@ class LogCapture:
             self._calm.cancel()
         self._epoll.close()
 
-    def _opened(self, app_id: str) -> _App:
+    def _opened(self, app_id: str) -> CapturedApp:
         try:
             return self._apps[app_id]
         except KeyError:
@@ -302,7 +277,7 @@ class LogCapture:
             return False
         try:
             app.log_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
-            folder = _locked_folder(app.log_dir)
+            folder = locked_folder(app.log_dir)
         except (OSError, LogError):
             return False
         os.close(app.folder)
@@ -352,7 +327,7 @@ class LogCapture:
             )
             self._on_problem(app.app_id, app.problem)
 
-    def _retry(self, app: _App) -> None:
+    def _retry(self, app: CapturedApp) -> None:
         app.retry = None
         if self._apps.get(app.app_id) is not app:
             return
@@ -364,7 +339,7 @@ class LogCapture:
                 self._move(stream, stream.capacity, limits, self._time_us())
         if not any(stream.stalled for stream in app.streams):
             app.problem = ""
-            app.delay = _FIRST_RETRY_SECONDS
+            app.delay = FIRST_RETRY_SECONDS
             self._on_recovered(app.app_id)
 
     # Looking.
@@ -400,17 +375,3 @@ class LogCapture:
                     if descriptor >= 0:
                         status = os.fstat(descriptor)
                         yield status.st_dev, status.st_ino
-
-
-def _locked_folder(log_dir: Path) -> int:
-    """The open folder, locked: its logs have one writer. LogError if another engine has it."""
-    descriptor = os.open(log_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise LogError(f"another engine writes the logs in {log_dir}: stop it first") from None
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor

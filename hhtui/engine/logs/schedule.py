@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 # The first look after the leading edge takes the rest of a burst, such as a start-up banner.
 PROBE_SECONDS = 0.005
-# While lines trickle in, the pipe is the buffer: under seven drains a second, and a follower hardly notices.
-TICK_SECONDS = 0.15
+# While lines trickle in, the pipe is the buffer: four drains a second. A line's time is that of its drain, so it may be
+# late by this; draining oftener costs CPU in proportion (docs/performance.md).
+TICK_SECONDS = 0.25
 # The part of a pipe that may fill between two looks before a fast writer would have to wait.
 FILL = 0.25
 _NOW = 0.0005
