@@ -6,8 +6,8 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 MANIFEST_NAME = "homehelper.json"
 APP_ID_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
@@ -42,9 +42,11 @@ def app_id_of(folder_name: str) -> str:
     return fitted.rstrip("-") if fitted != folder_name else fitted
 
 
-@dataclass(frozen=True, slots=True)
-class Home:
-    """The paths below one home. ``data_dir`` and ``logs_dir`` follow the configuration, the rest is fixed."""
+class Home(NamedTuple):
+    """The paths below one home. ``data_dir`` and ``logs_dir`` follow the configuration, the rest is fixed.
+
+    No dataclass: their module and what it needs would be an eighth of what ``hhtui status`` takes.
+    """
 
     root: Path
     data_dir: Path
