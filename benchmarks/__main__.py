@@ -23,6 +23,7 @@ def main() -> int:
     numbers = ", ".join(f"{number} {workload.TITLE}" for number, workload in WORKLOADS.items())
     parser.add_argument("workloads", nargs="*", type=int, metavar="NUMBER", help=f"which: {numbers}")
     parser.add_argument("--quick", action="store_true", help="fewer rounds and shorter waits")
+    parser.add_argument("--rounds", type=int, metavar="N", help="at most so many rounds of each workload")
     parser.add_argument("--peers", metavar="NAMES", help="only these, such as hhtui,supervisord")
     parser.add_argument("--folder", type=Path, help="where the homes lie while they run (else the temporary folder)")
     parser.add_argument("--json", type=Path, default=BENCH / "results.json", help="where the results are written")
@@ -46,7 +47,7 @@ def main() -> int:
     # Ended by a signal, too, it takes everything with it that it started.
     for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(each, lambda *_: sys.exit(130))
-    settings = Settings(peers, options.quick, options.folder)
+    settings = Settings(peers, options.quick, options.folder, options.rounds)
     figures: list[Figure] = []
     failed = False
     for number in options.workloads or WORKLOADS:

@@ -7,7 +7,7 @@ import time
 from benchmarks.figures import Budget, Figure
 from benchmarks.peers import App, Hhtui, Peer
 from benchmarks.processes import cpu_seconds
-from benchmarks.workloads.settings import Settings, idle_apps
+from benchmarks.workloads.settings import Settings, idle_apps, side_by_side
 
 TITLE = "idle CPU"
 SECONDS = 20.0
@@ -18,27 +18,22 @@ def run(settings: Settings) -> list[Figure]:
     off = Figure(2, "CPU in 20 s idle, 100 apps", "ms", [Budget(0.4, "supervisord")])
     on = Figure(2, "the same, health checks each 60 s", "ms")
     redis = Figure(2, "private Redis server beside it", "ms")
+    apps = [App(f"a{number:04d}", ("serve", "{port}"), health=True) for number in range(100)]
     for _ in range(settings.rounds(3)):
-        for peer in settings.peers:
-            with peer(idle_apps(100), settings.folder) as running:
-                _measure(running, settings, off, redis)
-        for peer in settings.only("hhtui"):
-            apps = [App(f"a{number:04d}", ("serve", "{port}"), health=True) for number in range(100)]
-            with peer(apps, settings.folder) as running:
-                _measure(running, settings, on, None)
+        with side_by_side(settings.peers, idle_apps(100), settings, seconds=10.0) as idle:
+            _measure(idle, settings, off, redis)
+        with side_by_side(settings.only("hhtui"), apps, settings, seconds=10.0) as idle:
+            _measure(idle, settings, on, None)
     return [off, on, redis]
 
 
-def _measure(running: Peer, settings: Settings, figure: Figure, redis: Figure | None) -> None:
-    running.start()
-    running.await_apps()
-    time.sleep(settings.seconds(10.0))
-    pids = running.engine_pids()
-    servers = running.redis_pids() if isinstance(running, Hhtui) else []
-    before, others = cpu_seconds(pids), cpu_seconds(servers)
+def _measure(idle: list[Peer], settings: Settings, figure: Figure, redis: Figure | None) -> None:
+    """All of them over the same seconds."""
+    watched = [(figure, peer.name, peer.engine_pids()) for peer in idle]
+    if redis is not None:
+        watched += [(redis, peer.name, peer.redis_pids()) for peer in idle if isinstance(peer, Hhtui)]
+    before = [cpu_seconds(pids) for _, _, pids in watched]
     seconds = settings.seconds(SECONDS)
     time.sleep(seconds)
-    scale = SECONDS / seconds * 1000
-    figure.add(running.name, (cpu_seconds(pids) - before) * scale)
-    if servers and redis is not None:
-        redis.add(running.name, (cpu_seconds(servers) - others) * scale)
+    for (each, name, pids), used in zip(watched, before, strict=True):
+        each.add(name, (cpu_seconds(pids) - used) * SECONDS / seconds * 1000)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 from benchmarks.figures import Budget, Figure
 from benchmarks.peers import Hhtui
 from benchmarks.processes import pss_kb, rss_kb
-from benchmarks.workloads.settings import Settings, idle_apps
+from benchmarks.workloads.settings import Settings, idle_apps, side_by_side
 
 TITLE = "memory"
 COUNTS = (10, 100)
@@ -20,17 +18,16 @@ def run(settings: Settings) -> list[Figure]:
     growth = Figure(1, "growth per app", "kB", [Budget(12.0)])
     redis = Figure(1, "private Redis server beside it, 100 apps", "MB")
     for _ in range(settings.rounds(3)):
-        for peer in settings.peers:
-            figures = []
-            for count, figure in zip(COUNTS, (few, many), strict=True):
-                with peer(idle_apps(count), settings.folder) as running:
-                    running.start()
-                    running.await_apps()
-                    time.sleep(settings.seconds(8.0))
-                    pids = running.engine_pids()
-                    figures.append(rss_kb(pids[0]) if len(pids) == 1 else sum(pss_kb(pid) for pid in pids))
-                    figure.add(peer.name, figures[-1] / 1024)
-                    if isinstance(running, Hhtui) and count == COUNTS[1]:
-                        redis.add(peer.name, sum(rss_kb(pid) for pid in running.redis_pids()) / 1024)
-            growth.add(peer.name, (figures[1] - figures[0]) / (COUNTS[1] - COUNTS[0]))
+        sizes: dict[str, list[int]] = {}
+        for count, figure in zip(COUNTS, (few, many), strict=True):
+            with side_by_side(settings.peers, idle_apps(count), settings, seconds=8.0) as idle:
+                for peer in idle:
+                    pids = peer.engine_pids()
+                    size = rss_kb(pids[0]) if len(pids) == 1 else sum(pss_kb(pid) for pid in pids)
+                    sizes.setdefault(peer.name, []).append(size)
+                    figure.add(peer.name, size / 1024)
+                    if isinstance(peer, Hhtui) and count == COUNTS[1]:
+                        redis.add(peer.name, sum(rss_kb(pid) for pid in peer.redis_pids()) / 1024)
+        for name, (small, large) in sizes.items():
+            growth.add(name, (large - small) / (COUNTS[1] - COUNTS[0]))
     return [few, many, growth, redis]
