@@ -37,7 +37,7 @@ class ProcessEnd:
         self._app = app
         self._loop = asyncio.get_running_loop()
         self._verdict: Verdict | None = None
-        self.history = CrashHistory()
+        self.history: CrashHistory = CrashHistory()
         self.after_stop: AfterStop = "rest"
         self._exited = False
         self._leader_gone: asyncio.Event | None = None

@@ -9,12 +9,13 @@ from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from hhtui.engine.actions import ACTIONS
 from hhtui.engine.announcements import announce_status
 from hhtui.engine.apps.launch import page_url
 from hhtui.engine.dependents import bring_along
 from hhtui.engine.ending import ProcessEnd
 from hhtui.engine.launching import Launching
-from hhtui.engine.lifecycle import Action, Trigger, advance
+from hhtui.engine.lifecycle import Trigger, advance
 from hhtui.engine.limits import AppLimits
 from hhtui.engine.on_demand_app import OnDemandApp
 from hhtui.engine.orders import carry_out
@@ -50,10 +51,10 @@ class Supervisor:
         self.correlation = new_correlation_id()
         self.epoch = 0
         self.start_after_install = False
-        self.launching = Launching(self)
-        self.ending = ProcessEnd(self)
-        self.readiness = Readiness(self)
-        self.on_demand = OnDemandApp(self)
+        self.launching: Launching = Launching(self)
+        self.ending: ProcessEnd = ProcessEnd(self)
+        self.readiness: Readiness = Readiness(self)
+        self.on_demand: OnDemandApp = OnDemandApp(self)
         self.limits = AppLimits(self)
         self.trial = UpdateTrial(self)
         self.schedule = ScheduledApp(self)
@@ -63,18 +64,6 @@ class Supervisor:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiters: set[asyncio.Future[None]] = set()
-        self._actions: dict[Action, Callable[[], None]] = {
-            Action.INSTALL: self.launching.install,
-            Action.CANCEL_INSTALL: self.launching.cancel_install,
-            Action.AWAIT_DEPENDENCIES: self.launching.await_dependencies,
-            Action.SPAWN: self.launching.spawn,
-            Action.AWAIT_READY: self.readiness.begin,
-            Action.TERMINATE: self.ending.terminate,
-            Action.ARM_RESTART: self.ending.arm_restart,
-            Action.RING_DOORBELL: self.on_demand.open,
-            Action.REMOVE_DOORBELL: self.on_demand.close,
-            Action.CLEAR_CRASHES: self.ending.history.clear,
-        }
 
     @property
     def app_id(self) -> str:
@@ -278,8 +267,8 @@ class Supervisor:
             announce_status(self, before, trigger)
         epoch = self.epoch
         for action in transition.actions:
-            if action in self._actions:
-                self._actions[action]()
+            if action in ACTIONS:
+                ACTIONS[action](self)
             if epoch != self.epoch:
                 return True  # the action itself moved on
         self.touch()
