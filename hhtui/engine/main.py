@@ -15,11 +15,14 @@ from hhtui.engine.handover import Handover
 from hhtui.engine.memory import settle, share_one_arena
 from hhtui.engine.next_image import refuse_reload, signature, trouble_with_next_image
 from hhtui.errors import HomeHelperError
+from hhtui.model.app import Status
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _RELOADING = signal.SIGHUP
-# By then (seconds) the apps that start with the engine have started.
+# By then (seconds) the apps that start with the engine have mostly started; who takes longer is waited for, to a limit.
 _SETTLED = 5.0
+_LOOK_AGAIN = 2.0
+_SETTLED_AT_LAST = 60.0
 
 
 def run_engine(root: Path, *, console: bool = True) -> int:
@@ -66,7 +69,7 @@ async def _serve(root: Path, console: bool) -> int:
             raise
         _replace_image(root, console)
     settle()
-    loop.call_later(_SETTLED, settle)
+    _settle_later(engine, loop.time() + _SETTLED_AT_LAST, _SETTLED)
     while True:
         await engine.stopped.wait()
         if interrupted.is_set() or not engine.reload_wanted:
@@ -90,6 +93,20 @@ async def _serve(root: Path, console: bool) -> int:
     if engine.backups.restarting and not interrupted.is_set():
         _replace_image(root, console)
     return 0
+
+
+def _settle_later(engine: Engine, at_last: float, delay: float) -> None:
+    """Settle once no app is starting any more: what a start needs for a moment is given back after the last one."""
+    loop = asyncio.get_running_loop()
+
+    def look() -> None:
+        starting = any(app.status is Status.STARTING for app in engine.fleet.supervisors.values())
+        if starting and loop.time() < at_last:
+            loop.call_later(_LOOK_AGAIN, look)
+        else:
+            settle()
+
+    loop.call_later(delay, look)
 
 
 def _replace_image(root: Path, console: bool) -> None:
