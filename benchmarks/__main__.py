@@ -16,6 +16,8 @@ from benchmarks.peers import PEERS
 from benchmarks.peers.base import Peer
 from benchmarks.workloads import WORKLOADS, Settings
 
+_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
 
 def main() -> int:
     """Run what was asked for; 0 if every workload could be run, whatever the figures."""
@@ -44,9 +46,8 @@ def main() -> int:
     machine = machine_line()
     told = ", ".join(f"{name} {version}" for name, version in versions.items())
     print(f"{machine}\n{told}\n", file=sys.stderr)
-    # Ended by a signal, too, it takes everything with it that it started.
-    for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(each, lambda *_: sys.exit(130))
+    for each in _ENDING:
+        signal.signal(each, _end)
     settings = Settings(peers, options.quick, options.folder, options.rounds)
     figures: list[Figure] = []
     failed = False
@@ -66,6 +67,13 @@ def main() -> int:
     document["figures"] = [figure.document() for figure in figures]
     options.json.write_text(json.dumps(document, indent=1) + "\n")
     return 1 if failed else 0
+
+
+def _end(*_: object) -> None:
+    """Ended by a signal, too, it takes everything with it that it started; a second one must not cut that short."""
+    for each in _ENDING:
+        signal.signal(each, signal.SIG_IGN)
+    sys.exit(130)
 
 
 if __name__ == "__main__":
