@@ -10,7 +10,7 @@ import pytest
 
 from hhtui.engine.engine import Engine
 from hhtui.model.app import Status
-from hhtui.model.event import Message
+from hhtui.model.event import Event, Message
 from tests.engine.homes import alive, command, make_app, until
 
 PATIENT = "trap 'exit 0' TERM; while :; do sleep 0.05; done"
@@ -65,9 +65,14 @@ async def test_restart_with_restarts_all_above_once_the_dependency_is_back(engin
     await until(lambda: all(pid_of(engine, name) not in (0, pid) for name, pid in before.items()))
     await until(lambda: engine.app("three").status is Status.RUNNING)
     assert engine.app("two").runtime_info.restarts == 0
-    started = [m.event for m in messages if m.event and m.event.event_type == "app_started"]
-    assert [event.source for event in started] == ["one", "two", "three"]
-    assert len({event.metadata.correlation_id for event in started}) == 1
+
+    def started() -> list[Event]:
+        return [m.event for m in messages if m.event and m.event.event_type == "app_started"]
+
+    # Told after the record says so: telling never delays doing.
+    await until(lambda: "three" in [event.source for event in started()])
+    assert [event.source for event in started()] == ["one", "two", "three"]
+    assert len({event.metadata.correlation_id for event in started()}) == 1
     assert engine.app("four").status is Status.DISCOVERED
 
 
