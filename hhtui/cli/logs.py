@@ -31,12 +31,28 @@ _LONGEST_LINE = 65_536
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is being written, until Ctrl-C.")
 @click.option("-n", "--lines", type=int, callback=number_of(0, 1_000_000), metavar="N", help="The newest N (50).")
 @click.option("--page", type=int, callback=number_of(1, 10_000_000), metavar="N", help="Page N; 1 is the newest.")
-@click.option("--name", default="app", show_default=True, metavar="LOG", help="app, error, access, setup, …")
+@click.option(
+    "--name",
+    default="app",
+    show_default=True,
+    metavar="LOG",
+    help="app, error, access, setup, …; several joined by +; all: the first three, merged by time.",
+)
 @click.option("--search", metavar="RE", help="Only lines that match the regular expression.")
+@click.option(
+    "-C",
+    "--context",
+    type=int,
+    default=0,
+    callback=number_of(0, 50),
+    metavar="N",
+    help="With --search: also N lines around each match.",
+)
+@click.option("--at", metavar="TIME", help="The page that holds what was written at a time (14:30) or an age.")
 @click.option("--since", metavar="TIME", help="Only lines since a time (2026-11-24T11:20) or an age (10m, 2h, 1d).")
 @click.option("--until", metavar="TIME", help="Only lines up to a time or an age.")
 @click.option("--no-time", is_flag=True, help="The lines alone, without their times.")
-@click.option("--list", "listing", is_flag=True, help="List the app's log files instead.")
+@click.option("--list", "listing", is_flag=True, help="List the app's log files instead.")  # fmt: skip
 def logs(
     session: Session,
     app_id: str,
@@ -45,6 +61,8 @@ def logs(
     page: int | None,
     name: str,
     search: str | None,
+    context: int,
+    at: str | None,
     since: str | None,
     until: str | None,
     no_time: bool,
@@ -59,6 +77,12 @@ def logs(
         raise click.UsageError("--page goes without --follow and --lines")
     if until and follow:
         raise click.UsageError("--until goes without --follow")
+    if context and (search is None or follow):
+        raise click.UsageError("--context goes with --search, and without --follow")
+    if at is not None and (follow or search is not None or page is not None or lines is not None):
+        raise click.UsageError("--at goes without --follow, --search, --page and --lines")
+    if name == "all":
+        name = _merged(client.logs(app_id))
     if search is not None:
         _check_pattern(search)
     query = {
@@ -66,14 +90,16 @@ def logs(
         "regex": search is not None,
         "since": moment_of(since, "--since"),
         "until": moment_of(until, "--until"),
+        "at": moment_of(at, "--at"),
+        "context": context or None,
     }
     printer = _Printer(session.console, with_time=not no_time, as_lines=follow)
-    if page is not None:
+    if page is not None or at is not None:
         answer = client.log_page(app_id, name, page=page, page_size=200, **query)
         if session.console.json:
             session.console.document(answer)
             return
-        printer.lines(answer)
+        printer.lines(answer, gaps=context > 0)
         session.console.words(f"page {answer.get('page')} of {answer.get('pages')}")
         return
     wanted = 50 if lines is None else lines
@@ -84,9 +110,15 @@ def logs(
     if follow:
         # A line that is still being written comes again when it is whole.
         answer["lines"] = [line for line in answer["lines"] if not line.get("partial")]
-    printer.lines(answer)
+    printer.lines(answer, gaps=context > 0)
     if follow:
         _follow(session, client, app_id, name, answer, search, printer)
+
+
+def _merged(files: list[dict[str, Any]]) -> str:
+    """Those of stdout, stderr and visits that are there, as the API is asked for them merged."""
+    found = {text_of(file.get("name")) for file in files}
+    return "+".join(name for name in ("app", "error", "access") if name in found) or "app"
 
 
 def _newest(client: EngineClient, app_id: str, name: str, wanted: int, query: dict[str, Any]) -> dict[str, Any]:
@@ -95,11 +127,13 @@ def _newest(client: EngineClient, app_id: str, name: str, wanted: int, query: di
     answer = client.log_page(app_id, name, page=1, page_size=size, **query)
     lines = list(answer.get("lines") or [])
     number = 2
-    while len(lines) < wanted and number <= int(answer.get("pages") or 1):
+    while (number - 1) * size < wanted and number <= int(answer.get("pages") or 1):
         older = client.log_page(app_id, name, page=number, page_size=size, **query)
         lines = [*(older.get("lines") or []), *lines]
         number += 1
-    answer["lines"] = lines[len(lines) - wanted :] if wanted < len(lines) else lines
+    if not query.get("context"):
+        lines = lines[len(lines) - wanted :] if wanted < len(lines) else lines
+    answer["lines"] = lines
     return answer
 
 
@@ -153,19 +187,33 @@ class _Printer:
         self._console = console
         self._with_time = with_time
         self._as_json_lines = console.json and as_lines
+        self._behind: int | None = None
 
-    def lines(self, page: dict[str, Any]) -> None:
+    def lines(self, page: dict[str, Any], *, gaps: bool = False) -> None:
         for line in page.get("lines") or []:
             if not isinstance(line, dict):
                 continue
             if self._as_json_lines:
                 self._console.document(line)
                 continue
+            self._marks(line, gaps)
             text = sanitise(text_of(line.get("text")), _LONGEST_LINE)
             if line.get("cut"):
                 text += f" [cut, {human_bytes(float(line.get('size') or 0))}]"
             when = self._time(line) if self._with_time else ""
+            if line.get("name"):
+                text = f"{sanitise(text_of(line['name']), 40)}: {text}"
             self._console.data(f"{self._console.colour(when, DIM)} {text}" if when else text)
+
+    def _marks(self, line: dict[str, Any], gaps: bool) -> None:
+        """Say what is left out before a line, and that the app was started there: to people, never into data."""
+        offset = int(line.get("offset") or 0)
+        if gaps and self._behind not in (None, offset):
+            self._console.data("--")
+        self._behind = offset + int(line.get("size") or 0) + 1
+        if line.get("run") and self._console.on_terminal:
+            said = sanitise(f"-- new run: {line['run']} --", 400)
+            self._console.data(self._console.colour(said, DIM))
 
     def _time(self, line: dict[str, Any]) -> str:
         moment = line.get("time")

@@ -25,7 +25,7 @@ def metrics(session: Session, since: str | None) -> None:
 
         moment = moment_of(since, "--since")
         # An age goes as it is: an hour that has become an hour and a millisecond is kept less finely.
-        points = session.client().metrics_history(since if is_age(since) else moment)
+        points = session.client().metrics_history(since.removeprefix("-") if is_age(since) else moment)
         print_history(session.console, points)
         return
     document = session.client().metrics()

@@ -51,6 +51,14 @@ def wrap(text: str, width: int) -> list[str]:
     return lines
 
 
+def folded(line: str, width: int) -> list[str]:
+    """``line`` wrapped, each part as far to the right as its first; indented JSON stays readable."""
+    indent = line[: len(line) - len(line.lstrip(" "))]
+    if len(indent) > width // 2:
+        indent = ""
+    return [indent + part for part in wrap(line[len(indent) :], width - len(indent))]
+
+
 def strip_of(pieces: Iterable[Piece], width: int, base: Style) -> Strip:
     """The pieces laid over ``base``, in exactly ``width`` cells; neighbours of one style are joined."""
     segments: list[Segment] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 
 from rich.cells import cell_len
@@ -26,10 +27,9 @@ def level_of(text: str) -> str:
     return "dim" if _DETAIL.search(head) else "text"
 
 
-def highlighted(pieces: list[Piece], term: str, style: Style) -> list[Piece]:
-    """The pieces with every place that reads like ``term``, whatever the case, in ``style``."""
+def highlighted(pieces: list[Piece], spans: Sequence[tuple[int, int]], style: Style) -> list[Piece]:
+    """The pieces with these spans of their text in ``style``."""
     text = "".join(part for part, _ in pieces)
-    spans = [match.span() for match in re.finditer(re.escape(term), text, re.IGNORECASE)]
     if not spans:
         return pieces
     result: list[Piece] = []

@@ -167,24 +167,37 @@ class BusMessage:
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line without its newline; ``offset`` counts bytes since the log began, ``size`` its own bytes."""
+    """One line without its newline; ``offset`` counts bytes since the log began, ``size`` its own bytes.
+
+    ``name``: the log it is from, where several are merged. ``match`` is false for the lines around a match. ``run``:
+    why the app was started between the line before and this one.
+    """
 
     offset: int
     time: datetime | None
     text: str
     size: int
     cut: bool = False
+    name: str = ""
+    match: bool = True
+    run: str = ""
+
+    @property
+    def behind(self) -> int:
+        """Where the next line begins."""
+        return self.offset + self.size + 1
 
 
 @dataclass(frozen=True, slots=True)
 class LogPage:
-    """Lines in file order; page 1 is the newest; ``end`` is the offset behind the last byte."""
+    """Lines in file order; page 1 is the newest; ``start`` and ``end`` are the offsets of what is kept."""
 
     page: int
     pages: int
     total_lines: int
     lines: list[LogLine]
     end: int
+    start: int = 0
 
 
 def app_of(document: Document) -> App:
@@ -290,6 +303,7 @@ def log_page_of(document: Document) -> LogPage:
         total_lines=_whole(document, "total_lines") or 0,
         lines=[_log_line(line) for line in lines if isinstance(line, dict)] if isinstance(lines, list) else [],
         end=_whole(document, "end") or 0,
+        start=_whole(document, "start") or 0,
     )
 
 
@@ -301,7 +315,16 @@ def aware(moment: datetime) -> datetime:
 def _log_line(line: Document) -> LogLine:
     text = _text(line, "text")
     offset, size = _whole(line, "offset") or 0, _whole(line, "size")
-    return LogLine(offset, _time(line, "time"), text, len(text) if size is None else size, bool(line.get("cut")))
+    return LogLine(
+        offset,
+        _time(line, "time"),
+        text,
+        len(text) if size is None else size,
+        bool(line.get("cut")),
+        _text(line, "name"),
+        line.get("match") is not False,
+        _text(line, "run"),
+    )
 
 
 def _event(document: Document) -> Event:

@@ -238,6 +238,8 @@ class FakeTransport(FakeSystem):
         if search := query.get("search"):
             lines = [line for line in lines if search.casefold() in line["text"].casefold()]
         pages, page = max(-(-len(lines) // size), 1), query.get("page", 1)
+        if (wanted := query.get("offset")) is not None:
+            page = sum(line["offset"] > wanted for line in lines) // size + 1
         first = max(len(lines) - page * size, 0)
         held = lines[first : len(lines) - (page - 1) * size] if page <= pages else []
         return {"app_id": app_id, "name": name, "page": page, "pages": pages, "page_size": size,

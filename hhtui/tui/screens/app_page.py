@@ -120,9 +120,9 @@ class AppPage(HomeScreen):
 
     def action_close(self) -> None:
         """First the search ends, then the filter, then the page."""
-        if self.log_view.term:
-            self.log_view.search("")
-        elif self.timeline.filter:
+        if self.log_view.drop():
+            return
+        if self.timeline.filter:
             self.timeline.set_filter("")
         else:
             self.dismiss()

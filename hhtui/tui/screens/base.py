@@ -81,11 +81,7 @@ class HomeScreen(Screen[None]):
 
     @on(LogView.Asked)
     def _log_asks(self, message: LogView.Asked) -> None:
-        view = message.view
-        if message.what == "search":
-            self.prompt.ask("search: ", view.term, lambda text: _ignore(view.search(text)))
-        else:
-            self.prompt.ask("go to page (1 is the newest): ", "", view.go_to_page)
+        self.prompt.ask(message.label, message.value, lambda text: _ignore(message.done(text)))
 
     # What is done with apps
 

@@ -147,9 +147,7 @@ class Dashboard(HomeScreen):
         view = self.focused
         if isinstance(view, AppsTable | EventStream) and view.filter:
             view.set_filter("")
-        elif isinstance(view, LogView) and view.term:
-            view.search("")
-        elif self.apps.unmark():
+        elif (isinstance(view, LogView) and view.drop()) or self.apps.unmark():
             return
         elif self._zoomed is not None:
             self.action_zoom()

@@ -9,7 +9,7 @@ from textual.binding import BindingType
 
 from hhtui.text import sanitise
 from hhtui.tui import keymap, words
-from hhtui.tui.cells import Piece, wrap
+from hhtui.tui.cells import Piece, folded
 from hhtui.tui.keymap import Place
 from hhtui.tui.records import BusMessage
 from hhtui.tui.screens.base import HomeScreen
@@ -50,7 +50,7 @@ class EventDetails(HomeScreen):
             lines.append([(" Tells    ", looks.dim), (keep(words.event_words(message.event)), looks.text)])
         lines.append([])
         for text in pretty(message):
-            lines += [[(" " + keep(part), looks.text)] for part in _chunks(text, width)]
+            lines += [[(" " + keep(part), looks.text)] for part in folded(text, width)]
         view.set_lines(lines)
 
     def action_close(self) -> None:
@@ -61,10 +61,3 @@ class EventDetails(HomeScreen):
         """The content into the clipboard of the user's terminal (OSC 52)."""
         self.app.copy_to_clipboard("\n".join(pretty(self._message)))
         self.hh.say("The event is copied (where the terminal allows it)")
-
-
-def _chunks(line: str, width: int) -> list[str]:
-    indent = line[: len(line) - len(line.lstrip(" "))]
-    if len(indent) > width // 2:
-        indent = ""
-    return [indent + part for part in wrap(line[len(indent) :], width - len(indent))]

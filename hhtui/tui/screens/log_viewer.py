@@ -17,8 +17,8 @@ class LogViewer(HomeScreen):
     """One log view with all its keys."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        *keymap.bindings(Place.VIEWER),
-        *keymap.bindings(Place.APPS, only=("app.start", "app.stop", "app.restart", "app.copy_url")),
+        *keymap.bindings(Place.VIEWER, only=("viewer.close",)),
+        *keymap.bindings(Place.APPS, only=("app.start", "app.stop", "app.restart")),
     ]
     AUTO_FOCUS = "LogView"
 
@@ -44,9 +44,6 @@ class LogViewer(HomeScreen):
         return [self.app_id]
 
     def action_close(self) -> None:
-        """First the search ends, then the screen."""
-        view = self.log_view
-        if view.term:
-            view.search("")
-        else:
+        """First what is going on, selected or searched for ends, then the screen."""
+        if not self.log_view.drop():
             self.dismiss()

@@ -10,26 +10,19 @@ from textual.message import Message
 
 from hhtui.errors import HomeHelperError
 from hhtui.model.states import Status
-from hhtui.text import sanitise
 from hhtui.tui import keymap
 from hhtui.tui.records import App
-from hhtui.tui.widgets.log_pane import LogPane
+from hhtui.tui.widgets.log_keeping import LogKeeping
 
 USUAL_FILES = ("app", "error", "access", "setup")
+# What is merged by time: stdout, stderr, visits.
+_MERGED = ("app", "error", "access")
 _TIMES = 3
 _SIDEWAYS = 16
 
 
-class LogView(LogPane):
+class LogView(LogKeeping):
     """Shows the app's own log unless another file was chosen; while an app is installed, what that prints."""
-
-    class Asked(Message):
-        """The user wants to type: ``what`` is ``search`` or ``page``."""
-
-        def __init__(self, view: LogView, what: str) -> None:
-            super().__init__()
-            self.view = view
-            self.what = what
 
     class OpenViewer(Message):
         """The user wants this log on a screen of its own."""
@@ -38,7 +31,10 @@ class LogView(LogPane):
             super().__init__()
             self.view = view
 
-    BINDINGS: ClassVar[list[BindingType]] = [*keymap.bindings(keymap.Place.LOG)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *keymap.bindings(keymap.Place.LOG),
+        *keymap.bindings(keymap.Place.VIEWER, only=("viewer.line", "viewer.select", "viewer.copy", "viewer.save")),
+    ]
     _chosen = False
     _status: Status | None = None
 
@@ -94,6 +90,31 @@ class LogView(LogPane):
             at = names.index(self.file) if self.file in names else -1
             self.show(self.app_id, names[(at + 1) % len(names)])
 
+    @work(thread=False, group="log-files", exclusive=True, exit_on_error=True)
+    async def action_merged(self) -> None:
+        """stdout, stderr and visits as one by time, or apart again; the moment that is looked at stays."""
+        if self.app_id is None:
+            return
+        line = self._line_at(self.cursor if self.has_cursor else self.top)
+        lines, following = self._window.lines, self.following
+        seen = lines[line] if line < len(lines) else None
+        if self.merged:
+            name = seen.name if seen is not None and seen.name else self.file.split("+")[0]
+        else:
+            try:
+                found = await self.hh.link.log_files(self.app_id)
+            except HomeHelperError as error:
+                self.hh.say(error.message, "error")
+                return
+            names = [each for each in _MERGED if each in found]
+            if len(names) < 2:
+                self.hh.say(f"{self.app_id} has no other log to merge with {self.file}.", "warning")
+                return
+            name = "+".join(names)
+        self.show(self.app_id, name)
+        if seen is not None and seen.time is not None and not following:
+            self._go_to_time(seen.time.isoformat())
+
     # Pages
 
     def action_older(self) -> None:
@@ -112,13 +133,6 @@ class LogView(LogPane):
             return
         self.load(wanted)
 
-    def go_to_page(self, text: str) -> None:
-        """A page by its number as typed."""
-        if not text.strip().isdecimal():
-            self.hh.say(f"A page is a number from 1 to {self._window.pages}.", "warning")
-            return
-        self.load(min(max(int(text.strip()[:9]), 1), self._window.pages))
-
     # Looks
 
     def action_sideways(self, side: int) -> None:
@@ -129,11 +143,12 @@ class LogView(LogPane):
 
     def action_wrap(self) -> None:
         """Wrap long lines, or cut them."""
-        line = self._line_at(self.top)
+        hold = self._hold()
         self.wrapping, self.left = not self.wrapping, 0
         self.hh.memory.values.log_wrap = self.wrapping
-        self._layout()
-        self.top = self.last_top if self.following else self._row_of(line)
+        hold()
+        if self.following:
+            self._to_end()
         self._changed()
 
     def action_times(self) -> None:
@@ -142,63 +157,17 @@ class LogView(LogPane):
         self.hh.memory.values.log_times = self.times
         self._changed()
 
-    # Search
+    # Elsewhere
 
-    def action_goto_page(self) -> None:
-        """Ask for a page's number."""
-        self.post_message(self.Asked(self, "page"))
-
-    def action_search(self) -> None:
-        """Ask what to search for."""
-        self.post_message(self.Asked(self, "search"))
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Single lines are chosen where there is a cursor; there Enter opens one, elsewhere the log."""
+        if action in ("open_line", "select", "copy", "save"):
+            return self.large
+        return not self.large if action == "open_viewer" else True
 
     def action_open_viewer(self) -> None:
         """Show this log on a screen of its own."""
         self.post_message(self.OpenViewer(self))
-
-    @work(thread=False, group="log", exclusive=True, exit_on_error=True)
-    async def search(self, term: str) -> None:
-        """Find ``term`` in the whole log and go to its newest match; nothing ends the search."""
-        self.term, self.matches, self.match_count, self.match_at = term, [], 0, 0
-        if term and self.app_id:
-            try:
-                self.matches, self.match_count = await self._window.find(term)
-            except HomeHelperError as error:
-                self.hh.say(error.message, "error")
-            else:
-                if self.matches:
-                    await self._show_match()
-                else:
-                    self.hh.say(f"Nothing in {self.file}.log holds '{sanitise(term, 60)}'.", "warning")
-        self._changed()
-
-    def action_match(self, step: int) -> None:
-        """The next match, towards older lines (1) or newer ones (-1)."""
-        if not self.matches:
-            self.action_search()
-            return
-        self.match_at = (self.match_at + step) % len(self.matches)
-        self._go_to_match()
-
-    @work(thread=False, group="log", exclusive=True, exit_on_error=True)
-    async def _go_to_match(self) -> None:
-        await self._show_match()
-
-    async def _show_match(self) -> None:
-        try:
-            index = await self._window.show(self.matches[self.match_at])
-        except HomeHelperError as error:
-            self.hh.say(error.message, "error")
-            return
-        if index is None:
-            self.hh.say("That line is gone: the log was rotated. Search again.", "warning")
-            return
-        self._layout()
-        row = self._row_of(index)
-        if not self.top <= row < self.top + self.rows:
-            self.top = row - self.rows // 2
-        self.following = False
-        self._changed()
 
 
 def _worth_a_look(app: App | None) -> tuple[str, ...]:
