@@ -97,6 +97,36 @@ def test_a_terminal_that_reads_again_gets_what_is_newest_and_nothing_else_has_wa
         terminal.wait_for("keep apps running")
 
 
+def test_suspended_it_gives_the_terminal_back_and_draws_everything_when_it_goes_on() -> None:
+    with Terminal("", command=["bash", "--norc", "--noediting", "-i"]) as terminal:
+        terminal.type(f"{sys.executable} -m tests.tui.in_terminal own\n")
+        terminal.wait_for("Doorbell")
+        terminal.settle()
+        terminal.type("\x1a")
+        terminal.wait_until(lambda: b"Stopped" in terminal.output)
+        assert modes_left_on(terminal.output) <= {"2004"}  # the shell's own
+        assert terminal.attributes() == terminal.before
+        terminal.type("fg\n")
+        terminal.wait_for("Doorbell")
+        terminal.type("q")
+        terminal.wait_for("keep apps running")
+        terminal.type("\r")
+        terminal.wait_until(lambda: b"left\r\n" in terminal.output)
+        terminal.type("exit\n")
+        assert terminal.end() == 0
+        assert terminal.attributes() == terminal.before
+
+
+def test_ctrl_l_draws_everything_anew() -> None:
+    with Terminal(PROGRAM, "own") as terminal:
+        terminal.wait_for("Doorbell")
+        terminal.settle()
+        shown = terminal.screen.text
+        terminal.screen.cells.clear()
+        terminal.type("\x0c")
+        terminal.wait_until(lambda: terminal.screen.text == shown)
+
+
 def test_a_bug_is_one_line_and_the_terminal_is_restored(tmp_path: Path) -> None:
     with Terminal(PROGRAM, "bug", env={"HOMEHELPER_HOME": str(tmp_path)}) as terminal:
         terminal.wait_for("Doorbell")
