@@ -78,7 +78,7 @@ def stop(session: Session, keep_apps: bool, timeout: float) -> None:
     pid = info.get("pid")
     console.progress("the engine stops; its apps run on" if keep_apps else "the engine stops its apps")
     deadline = time.monotonic() + timeout
-    while client.runs() or _is_alive(pid):
+    while client.runs() or (client.is_local and _is_alive(pid)):
         if time.monotonic() > deadline:
             raise HomeHelperError(f"the engine (pid {pid}) has not ended after {timeout:g} s; it goes on stopping")
         time.sleep(_POLL_SECONDS)

@@ -137,6 +137,11 @@ def run(arguments: list[str], *, linear: bool = False) -> int:
     try:
         if COMPLETION in os.environ:
             root.main(arguments, prog_name="hhtui")
+        if names_host(arguments):
+            from hhtui.cli.over_there import run_over_there
+
+            if (code := run_over_there(arguments, session.console)) is not None:
+                return code
         # Not root.main: it has endings of its own for a closed pipe and for Ctrl-C.
         with root.make_context("hhtui", arguments, obj=session) as context:
             root.invoke(context)
@@ -152,6 +157,13 @@ def run(arguments: list[str], *, linear: bool = False) -> int:
         return INTERRUPTED
     except (Exception, KeyboardInterrupt) as error:
         return failed(session.console, error)
+    finally:
+        session.close()
+
+
+def names_host(arguments: list[str]) -> bool:
+    """Whether ``--host`` is among the words; exact parsing comes later."""
+    return any(word == "--host" or word.startswith("--host=") for word in arguments)
 
 
 def _usage(console: Console, error: click.UsageError) -> int:

@@ -41,7 +41,8 @@ def quick_status(arguments: Sequence[str]) -> int | None:
         from hhtui.paths import Home, find_home
 
         home = Home.at(find_home(home_option))
-        show_status(console, home, EngineClient(home.engine_socket), names[1] if len(names) == 2 else None)
+        apps = str(home.default_apps_dir)
+        show_status(console, apps, EngineClient(home.engine_socket), names[1] if len(names) == 2 else None)
     except (Exception, KeyboardInterrupt) as error:
         from hhtui.cli.endings import failed
 

@@ -12,4 +12,5 @@ from hhtui.cli.status_view import show_status
 @click.argument("app_id", metavar="[APP]", required=False)
 def status(session: Session, app_id: str | None) -> None:
     """Show how all apps are, or one in detail."""
-    show_status(session.console, session.home, session.client(), app_id)
+    client = session.client()
+    show_status(session.console, session.apps_folder, client, app_id)

@@ -8,7 +8,6 @@ from hhtui.cli.console import BOLD, DIM, Console, Table, fitted
 from hhtui.cli.states import colours_of, local_time, proof_line, runtime, state_text, text_of, uptime_of, why
 from hhtui.client.wire import skew
 from hhtui.errors import HomeHelperError
-from hhtui.paths import Home
 from hhtui.text import human_bytes, sanitise
 
 if TYPE_CHECKING:
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
 _LAST_LINES = 10
 
 
-def show_status(console: Console, home: Home, client: EngineClient, app_id: str | None) -> None:
-    """How all apps are, or one in detail."""
+def show_status(console: Console, apps: str, client: EngineClient, app_id: str | None) -> None:
+    """How all apps are, or one in detail; ``apps`` is the folder that apps are put into."""
     if app_id is not None:
         record = client.app(app_id)
         if console.json:
@@ -41,7 +40,6 @@ def show_status(console: Console, home: Home, client: EngineClient, app_id: str 
     if proof := _proof(client):
         console.words(proof)
     if not records:
-        apps = home.default_apps_dir
         console.words(f"no apps yet: put a folder with a homehelper.json into {apps}, or try `hhtui new {apps}/hello`")
 
 

@@ -26,6 +26,9 @@ class EngineClient:
     answers, and EngineSilentError if it does not answer within ``timeout`` seconds.
     """
 
+    # Whether its process ids are this machine's.
+    is_local = True
+
     def __init__(self, socket_path: Path, timeout: float = TIMEOUT_SECONDS) -> None:
         self.socket_path = socket_path
         self.timeout = timeout
