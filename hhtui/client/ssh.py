@@ -30,7 +30,8 @@ _OPTIONS = (
     "ForwardX11=no",
     "PermitLocalCommand=no",
     "RemoteCommand=none",
-    "LogLevel=ERROR",
+    # At ERROR a refused forwarding is not told.
+    "LogLevel=INFO",
     f"ServerAliveInterval={ALIVE_SECONDS}",
     "ServerAliveCountMax=3",
 )

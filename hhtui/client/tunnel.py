@@ -108,6 +108,11 @@ class Tunnel:
             self._listener.join(1)
         return ssh.failure(self.host, self._said, ask)
 
+    def refused(self) -> ssh.UnreachableError | None:
+        """Why the SSH server does not connect us to the socket, if it said so."""
+        prohibited = [line for line in self._said if "administratively prohibited" in line.lower()]
+        return ssh.failure(self.host, prohibited) if prohibited else None
+
     def close(self) -> None:
         """Disconnect and remove the socket."""
         self._closed = True
@@ -205,6 +210,8 @@ def engine_answers(tunnel: Tunnel, error: HomeHelperError) -> HomeHelperError:
     """What an error of the forwarded connection means: SSH is gone, or nothing listens at the other end."""
     if not tunnel.alive:
         return ssh.UnreachableError(f"the connection is lost: {tunnel.lost().message}")
+    if (refused := tunnel.refused()) is not None:
+        return refused
     if tunnel.remote is not None:
         return probe.no_engine(tunnel.remote, tunnel.home)
     return error

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +111,11 @@ def end_home(engine: EngineProcess) -> None:
             with contextlib.suppress(OSError):
                 if marker in (entry / "environ").read_bytes():
                     os.kill(int(entry.name), signal.SIGKILL)
+
+
+def eventually(condition: Callable[[], object], timeout: float = 10.0) -> None:
+    """Wait until the condition holds; the line that waits names what did not come."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout:g} s"
+        time.sleep(0.02)
