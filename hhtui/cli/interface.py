@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hhtui.cli.console import Console
 from hhtui.errors import HomeHelperError
-from hhtui.paths import Home
+from hhtui.paths import Home, find_home
+
+if TYPE_CHECKING:
+    from hhtui.client.sync import EngineClient
+    from hhtui.client.tunnel import Tunnel
 
 
 def run_interface(home: Home, console: Console, *, in_process: bool, read_only: bool, plain: bool) -> int:
@@ -18,6 +23,24 @@ def run_interface(home: Home, console: Console, *, in_process: bool, read_only: 
     if plain:
         return _run_plain(home, console, demo=False, read_only=read_only)
     return _run(home.root, in_process=in_process, demo=False, read_only=read_only)
+
+
+def run_remote_interface(tunnel: Tunnel, console: Console, *, read_only: bool, plain: bool) -> int:
+    """Show the interface on the home at the other end of ``tunnel``; the exit code. SSH may ask something first."""
+    _needs_terminal(console, plain)
+    from hhtui.client.remote import RemoteClient
+    from hhtui.client.tunnel import open_first
+
+    if plain:
+        with tunnel:
+            open_first(tunnel)
+            client = RemoteClient(tunnel)
+            client.check()
+            return _plain(Home.at(Path(tunnel.remote_home)), console, client, ours=False, read_only=read_only)
+    from hhtui.client.hosts import Host
+    from hhtui.tui.switching import run_from
+
+    return run_from(Host(tunnel.host, tunnel.home), find_home(None), read_only=read_only, tunnel=tunnel)
 
 
 def run_demo(console: Console, *, in_process: bool, read_only: bool, plain: bool) -> int:
@@ -32,7 +55,6 @@ def run_demo(console: Console, *, in_process: bool, read_only: bool, plain: bool
 
 
 def _run_plain(home: Home, console: Console, *, demo: bool, read_only: bool) -> int:
-    from hhtui.cli.plain import PlainInterface
     from hhtui.client.sync import EngineClient
 
     ours = False
@@ -41,14 +63,23 @@ def _run_plain(home: Home, console: Console, *, demo: bool, read_only: bool) -> 
         from hhtui.client.starting import ensure_engine
 
         ours = ensure_engine(home, console.progress).started
-    client = EngineClient(home.engine_socket)
-    return PlainInterface(home, console, client, ours=ours and not demo, read_only=read_only).run()
+    return _plain(home, console, EngineClient(home.engine_socket), ours=ours and not demo, read_only=read_only)
+
+
+def _plain(home: Home, console: Console, client: EngineClient, *, ours: bool, read_only: bool) -> int:
+    from hhtui.cli.plain import PlainInterface
+
+    return PlainInterface(home, console, client, ours=ours, read_only=read_only).run()
 
 
 def _run(root: Path, *, in_process: bool, demo: bool, read_only: bool) -> int:
-    from hhtui.tui.app import run_tui
+    if demo:
+        from hhtui.tui.app import run_tui
 
-    return run_tui(root, in_process=in_process, demo=demo, read_only=read_only)
+        return run_tui(root, in_process=in_process, demo=demo, read_only=read_only)
+    from hhtui.tui.switching import run_from
+
+    return run_from(None, root, in_process=in_process, read_only=read_only)
 
 
 def _needs_terminal(console: Console, plain: bool) -> None:

@@ -39,6 +39,7 @@ COMMANDS = {
     "import": "hhtui.cli.export:import_",
     "service": "hhtui.cli.service:service",
     "schema": "hhtui.cli.schema:schema",
+    "hosts": "hhtui.cli.hosts:hosts",
     "completion": "hhtui.cli.completion:completion",
 }
 
@@ -101,7 +102,7 @@ def root(
         if engine_only or demo or in_process or read_only or plain:
             raise click.UsageError(f"an option before {ctx.invoked_subcommand!r} goes without a command")
         return
-    if engine_only and (demo or in_process or read_only or plain):
+    if engine_only and (demo or in_process or read_only or plain or session.host):
         raise click.UsageError("--engine-only goes with --home alone")
     if plain and in_process:
         raise click.UsageError("--plain goes without --in-process")
@@ -109,8 +110,12 @@ def root(
         from hhtui.cli.engine_process import run_engine_only
 
         ctx.exit(run_engine_only(session.home.root, quiet=session.console.quiet))
-    from hhtui.cli.interface import run_demo, run_interface
+    from hhtui.cli.interface import run_demo, run_interface, run_remote_interface
 
+    if session.host is not None:
+        if demo or in_process:
+            raise click.UsageError("--host shows an engine that runs over there: leave out --demo and --in-process")
+        ctx.exit(run_remote_interface(session.tunnel(), session.console, read_only=read_only, plain=plain))
     if demo:
         if session.home_given:
             raise click.UsageError("--demo makes a home of its own: leave out --home")

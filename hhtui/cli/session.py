@@ -31,6 +31,11 @@ class Session:
         self._remote: RemoteClient | None = None
 
     @property
+    def home_option(self) -> str | None:
+        """What ``--home`` says, for a home that is not on this machine."""
+        return self._home_option
+
+    @property
     def home_given(self) -> bool:
         return self._home_option is not None
 

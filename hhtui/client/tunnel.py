@@ -53,6 +53,11 @@ class Tunnel:
         return self.remote.place if self.remote else self.label
 
     @property
+    def remote_home(self) -> str:
+        """The home's folder over there; known once it was connected to."""
+        return self.remote.home if self.remote else self.home or "/"
+
+    @property
     def socket_path(self) -> Path:
         """The local end; the same over reconnections."""
         if self._folder is None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
 from textual.app import App
@@ -39,6 +39,9 @@ from hhtui.tui.screens.too_small import HEIGHT, WIDTH, TooSmallScreen
 from hhtui.tui.terminal import HomeDriver
 from hhtui.tui.words import host_for_urls
 
+if TYPE_CHECKING:
+    from hhtui.tui.remote_connecting import RemoteConnector
+
 
 class HomeHelperApp(App[None], inherit_bindings=False):
     """The interface on one home."""
@@ -54,7 +57,7 @@ class HomeHelperApp(App[None], inherit_bindings=False):
     def __init__(
         self,
         home: Home,
-        connector: Connector,
+        connector: Connector | RemoteConnector,
         *,
         demo: bool = False,
         read_only: bool = False,
@@ -97,6 +100,7 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         self.leaving = Leaving(self)
         self._stall: ExitStack | None = None
         self._welcomed = False
+        self.greeting = ""
 
     # Coming and going
 
@@ -114,6 +118,8 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         self.theme_changed_signal.subscribe(self, self._theme_changed)
         self._check_size()
         self._start_link()
+        if self.greeting:
+            self.say(self.greeting, "error")
 
     @work(thread=False, group="link", exclusive=True, exit_on_error=True)
     async def _start_link(self) -> None:
@@ -287,6 +293,13 @@ class HomeHelperApp(App[None], inherit_bindings=False):
     def _open_once(self, kind: type[HomeScreen]) -> None:
         if not isinstance(self.screen, kind) and isinstance(self.screen, HomeScreen):
             self.push_screen(kind())
+
+    def action_hosts(self) -> None:
+        """The machines to switch to."""
+        from hhtui.tui.screens.hosts import HostsScreen
+
+        if not isinstance(self.screen, HostsScreen) and isinstance(self.screen, HomeScreen):
+            self.push_screen(HostsScreen())
 
     def action_engine_log(self) -> None:
         """What the engine itself says."""

@@ -25,6 +25,7 @@ class Place(StrEnum):
     PROCESSES = "Processes"
     CONFIG = "Configuration"
     CONFIG_DIFF = "Configuration changes"
+    HOSTS = "Machines"
     FIRST_RUN = "First steps"
     HELP = "Help"
 
@@ -60,6 +61,7 @@ KEYS: tuple[Key, ...] = (
         "machine", palette=True),
     Key("app.config", Place.EVERYWHERE, "C", "app.config", "The configuration: see it, change it, go back",
         "config", palette=True),
+    Key("app.hosts", Place.EVERYWHERE, "f4", "app.hosts", "Machines: switch to a home elsewhere", palette=True),
     Key("app.first_steps", Place.EVERYWHERE, "f3", "app.first_steps", "First steps: where to put an app, make one",
         palette=True),
     Key("app.redraw", Place.EVERYWHERE, "ctrl+l", "app.redraw", "Draw the screen anew", palette=True),
@@ -164,6 +166,11 @@ KEYS: tuple[Key, ...] = (
         "Streamlit", True),
     Key("first.example", Place.FIRST_RUN, "e", "example", "Copy an example app", "example", True),
     Key("first.close", Place.FIRST_RUN, "escape,backspace,enter", "close", "To the dashboard", "dashboard"),
+    Key("hosts.switch", Place.HOSTS, "enter", "switch", "Show this machine's home instead", "switch"),
+    Key("hosts.add", Place.HOSTS, "a", "add", "Put a machine into the list", "add"),
+    Key("hosts.remove", Place.HOSTS, "delete,x", "remove", "Take it off the list", "remove"),
+    Key("hosts.look", Place.HOSTS, "r", "look", "Look at all of them anew", "look"),
+    Key("hosts.close", Place.HOSTS, "escape,f4,backspace,left,q", "close", "Back", "back"),
     Key("help.close", Place.HELP, "escape,question_mark,f1,q,backspace,left,enter", "close", "Back", "back"),
 )  # fmt: skip
 

@@ -7,7 +7,7 @@ import sys
 import threading
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hhtui.errors import HomeHelperError
 from hhtui.text import sanitise
@@ -15,10 +15,17 @@ from hhtui.tui.screens.choice import ChoiceScreen
 from hhtui.tui.terminal import HomeDriver
 
 if TYPE_CHECKING:
+    from hhtui.client.hosts import Host
     from hhtui.tui.app import HomeHelperApp
 
 INTERRUPTED = 130
 _SECONDS_TO_LEAVE = 3.0
+
+
+class Switch(NamedTuple):
+    """To another machine's home; None is this one's."""
+
+    host: Host | None
 
 
 class Leaving:
@@ -26,6 +33,7 @@ class Leaving:
 
     def __init__(self, hh: HomeHelperApp) -> None:
         self.farewell = ""
+        self.switch_to: Switch | None = None
         self._hh = hh
         self._watchdog: threading.Timer | None = None
 
@@ -76,7 +84,12 @@ class Leaving:
             if stop:
                 hh.say(f"Not stopped: {error.message}", "error")
                 return
-        self.end(0, hh.connector.farewell(stopped=stop))
+        self.end(0, "" if self.switch_to else hh.connector.farewell(stopped=stop))
+
+    def switch(self, host: Host | None) -> None:
+        """Leave for another machine's home; what runs on this one runs on."""
+        self.switch_to = Switch(host)
+        self._hh.run_worker(self._go(False), group="leave", thread=False, exclusive=True, exit_on_error=True)
 
     def end(self, code: int, farewell: str = "") -> None:
         """Leave with this exit code; if the orderly way takes too long, leave the other way."""

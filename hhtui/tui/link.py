@@ -338,6 +338,14 @@ class Link:
         """Lines of a log."""
         return records.log_page_of(await self._open.log_page(app_id, name, **query))
 
+    async def answers(self) -> bool:
+        """Whether the engine still answers."""
+        try:
+            await self._open.engine()
+        except HomeHelperError:
+            return False
+        return True
+
     async def stop_engine(self, *, keep_apps: bool) -> None:
         """End the engine."""
         await self._open.stop_engine(keep_apps)

@@ -1,4 +1,4 @@
-"""A real SSH server on loopback, in a thread: keys, commands, forwarded Unix sockets; it can be cut off and come back."""
+"""A real SSH server on loopback, in a thread: keys, commands, forwarded Unix sockets; it can be cut off and return."""
 
 from __future__ import annotations
 

@@ -103,7 +103,9 @@ def test_no_engine_over_there_is_told_with_the_mend_that_works(
     home = ("--host", "kitchen", "--home", str(root))
     told = remote(*home, "status")
     assert told.code == 3
-    assert told.err.startswith(f"hhtui: no engine runs on kitchen:{root}; `hhtui --host kitchen --home {root} engine st")
+    assert told.err.startswith(
+        f"hhtui: no engine runs on kitchen:{root}; `hhtui --host kitchen --home {root} engine st"
+    )
     assert len(told.err.splitlines()) == 1
     engine = EngineProcess(root)
     try:

@@ -87,7 +87,8 @@ class StatusLine(LineView, can_focus=False):
         looks, glyphs = self.looks, self.glyphs
         snapshot = self.hh.link.snapshot
         pieces: list[Piece] = [(" HomeHelper ", looks.title)]
-        if words == 2:
+        # Which machine it is must never be in doubt once it may be another one.
+        if words == 2 or not self.hh.home_is_here:
             pieces.append((f"{sanitise(self.hh.machine, 30)} ", looks.text))
         match snapshot.connection:
             case Connection.STARTING:
