@@ -24,6 +24,7 @@ WAYS: dict[Place, tuple[str, ...]] = {
     Place.CONFIG: ("C",),
     Place.CONFIG_DIFF: ("C", "slash", *"max_files", "enter", "e", *["backspace"] * 3, "7", "enter", "s"),
     Place.FIRST_RUN: ("f3",),
+    Place.HOSTS: ("f4",),
     Place.HELP: ("question_mark",),
 }
 # xterm's sequences for keys that are no characters: ctlseqs, "PC-Style Function Keys".

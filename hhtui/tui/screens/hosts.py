@@ -94,7 +94,7 @@ class HostsScreen(HomeScreen):
     def on_mount(self) -> None:
         """Show the list, and look."""
         self.key_bar.show(Place.HOSTS)
-        self.action_look()
+        self._look()
 
     def on_unmount(self) -> None:
         """Nobody waits for the rest."""
@@ -104,6 +104,10 @@ class HostsScreen(HomeScreen):
 
     def action_look(self) -> None:
         """Read the list, and look at each machine anew."""
+        self._look()
+        self.hh.say(f"Looking at {len(self.view.hosts) - len(self.view.suggestions)} machines anew")
+
+    def _look(self) -> None:
         view = self.view
         try:
             known = listed(hosts_file())
@@ -190,7 +194,7 @@ class HostsScreen(HomeScreen):
         except HomeHelperError as error:
             self.hh.say(error.message, "error")
             return
-        self.action_look()
+        self._look()
 
     def action_close(self) -> None:
         """Back."""
