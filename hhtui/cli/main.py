@@ -82,6 +82,9 @@ def _similar(name: str) -> str:
 @click.option("--in-process", is_flag=True, help="Run the engine inside the interface's process.")
 @click.option("--read-only", is_flag=True, help="Watch only: the interface changes nothing.")
 @click.option("--plain", is_flag=True, help="Line after line, for screen readers: nothing is drawn over.")
+@click.option(
+    "--web", metavar="[PORT]", is_flag=False, flag_value="", help="In a browser on this machine (PORT: 8010); attaches."
+)
 @shared_options
 @click.pass_context
 def root(
@@ -92,6 +95,7 @@ def root(
     in_process: bool,
     read_only: bool,
     plain: bool,
+    web: str | None,
 ) -> None:
     """Run, watch and heal home apps. Without a command: the terminal interface."""
     session: Session = ctx.obj
@@ -99,7 +103,7 @@ def root(
         _tell_version(session.console)
         ctx.exit(0)
     if ctx.invoked_subcommand is not None:
-        if engine_only or demo or in_process or read_only or plain:
+        if engine_only or demo or in_process or read_only or plain or web is not None:
             raise click.UsageError(f"an option before {ctx.invoked_subcommand!r} goes without a command")
         return
     if engine_only and (demo or in_process or read_only or plain or session.host):
@@ -110,6 +114,15 @@ def root(
         from hhtui.cli.engine_process import run_engine_only
 
         ctx.exit(run_engine_only(session.home.root, quiet=session.console.quiet))
+    if web is not None:
+        if engine_only or demo or in_process or plain or session.host:
+            raise click.UsageError("--web goes with --home and --read-only alone")
+        from hhtui.cli.web import DEFAULT_PORT, run_web
+
+        if web and not (web.isascii() and web.isdigit() and 1 <= int(web[:9]) <= 65_535):
+            raise click.UsageError("--web: PORT must be a number from 1 to 65535")
+        port = int(web) if web else DEFAULT_PORT
+        ctx.exit(run_web(session.home, session.console, port=port, read_only=read_only))
     from hhtui.cli.interface import run_demo, run_interface, run_remote_interface
 
     if session.host is not None:

@@ -68,6 +68,7 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         host: str | None = None,
         memory: Memory | None = None,
         home_is_here: bool = True,
+        in_browser: bool = False,
     ) -> None:
         self.home = home
         self.connector = connector
@@ -75,6 +76,7 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         self.read_only = read_only
         # Whether the home's files are on this machine; what only the engine can do is done in any case.
         self.home_is_here = home_is_here
+        self.in_browser = in_browser
         self.encoding = encoding or locale.getpreferredencoding(False)
         self.glyphs: Glyphs = glyphs_for(self.encoding)
         self.now = now
@@ -85,7 +87,8 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         self.changed_keys: dict[str, str] = {}
         colourless = "NO_COLOR" in os.environ and bool(os.environ["NO_COLOR"])
         super().__init__(
-            driver_class=HomeDriver,
+            # In a browser the page is the terminal; textual-serve names the driver for it.
+            driver_class=None if in_browser else HomeDriver,
             # Other screens bring their own sheets when they are opened: each costs the first paint a millisecond.
             css_path=themes.style_sheets("base", "dashboard"),
             ansi_color=True if colourless else None,

@@ -64,7 +64,7 @@ class HomeCommands(Provider):
                 yield Offer(key.help, f"{shown}  ({key.id})", partial(self._run, key.action))
         for name in hh.offered_themes:
             yield Offer(f"Theme: {name}", "Colours of the whole interface", partial(hh.set_theme, name))
-        if not hh.read_only:
+        if not (hh.read_only or hh.in_browser):
             yield Offer(
                 "Stop all apps and the engine, and quit",
                 "Asks first; the interface ends with them",

@@ -1,0 +1,134 @@
+"""``hhtui --web``: the interface in a browser on this machine, through textual-serve; it only attaches."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import os
+import secrets
+import shlex
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+from hhtui.cli.console import Console
+from hhtui.client.sync import EngineClient
+from hhtui.errors import HomeHelperError
+from hhtui.paths import Home
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+DEFAULT_PORT = 8010
+HOST = "127.0.0.1"
+# How long open pages have to end.
+_FAREWELL_SECONDS = 3.0
+_NAMES = ("127.0.0.1", "localhost", "[::1]")
+# What the page may load: its own files, and no font from elsewhere. W3C, Content Security Policy Level 3.
+_POLICY = (
+    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; font-src 'self'; connect-src 'self' ws://{host}; frame-ancestors 'none'; base-uri 'none'"
+)
+
+
+def run_web(home: Home, console: Console, *, port: int, read_only: bool) -> int:
+    """Serve the home's interface on loopback until Ctrl-C or SIGTERM; the exit code.
+
+    NoEngineError: none runs, and this starts none. HomeHelperError: textual-serve is not installed, or the port is not
+    free. Who opens the page must have the address with its key, which is printed.
+    """
+    EngineClient(home.engine_socket).health()
+    try:
+        import textual_serve.server as serving
+        from aiohttp import web
+    except ImportError:
+        raise HomeHelperError("hhtui --web needs textual-serve: pipx install 'hhtui[web]'") from None
+    key = secrets.token_urlsafe(24)
+    words = [
+        sys.executable,
+        "-P",
+        "-m",
+        "hhtui.tui.in_browser",
+        str(home.root),
+        *(["--read-only"] if read_only else []),
+    ]
+
+    class Server(serving.Server):
+        """With a key, for loopback names alone, and with nothing from elsewhere."""
+
+        def initialize_logging(self) -> None:
+            # What a page sends that makes no sense is not worth a traceback on the terminal.
+            logging.getLogger("textual-serve").setLevel(logging.CRITICAL)
+            logging.getLogger("aiohttp").setLevel(logging.CRITICAL)
+
+        async def _make_app(self) -> web.Application:
+            app: web.Application = await super()._make_app()
+            app.middlewares.append(guard)
+            return app
+
+        async def on_startup(self, app: web.Application) -> None:
+            # Said below, once it listens.
+            pass
+
+        async def handle_index(self, request: web.Request) -> Any:
+            # By whatever name it is reached: an ssh -L may end at localhost.
+            self.public_url = f"http://{request.host}"
+            return await super().handle_index(request)
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Any) -> web.StreamResponse:
+        if refusal := _refusal(request.host, request.headers.get("Origin")):
+            return web.Response(status=403, text=refusal)
+        cookie = f"hhtui-{port}"
+        if _same(request.query.get("key"), key) and request.path == "/":
+            answer: web.StreamResponse = web.Response(status=302, headers={"Location": "/"})
+            answer.set_cookie(cookie, key, httponly=True, samesite="Strict")
+        elif not _same(request.cookies.get(cookie), key):
+            return web.Response(status=403, text="open the address with its key, as hhtui --web printed it\n")
+        else:
+            answer = await handler(request)
+        if not answer.prepared:
+            answer.headers["Content-Security-Policy"] = _POLICY.format(host=request.host)
+            answer.headers["Referrer-Policy"] = "no-referrer"
+            answer.headers["Cache-Control"] = "no-store"
+            answer.headers["X-Content-Type-Options"] = "nosniff"
+        return answer
+
+    server = Server(shlex.join(words), host=HOST, port=port, title=f"HomeHelper {home.root}")
+
+    async def serve() -> None:
+        server.initialize_logging()
+        over = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, over.set)
+        runner = web.AppRunner(await server._make_app(), shutdown_timeout=_FAREWELL_SECONDS, access_log=None)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, HOST, port).start()
+            console.data(f"http://{HOST}:{port}/?key={key}")
+            console.flush()
+            console.words("open that address in a browser on this machine; Ctrl-C ends it, the apps run on")
+            await over.wait()
+        finally:
+            await runner.cleanup()
+
+    try:
+        asyncio.run(serve())
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise HomeHelperError(f"{HOST}:{port}: {reason}; `hhtui --web PORT` takes another port") from None
+    return 0
+
+
+def _refusal(host: str, origin: str | None) -> str | None:
+    """Why a request is not served: another name for this machine (DNS rebinding), or another site's page."""
+    if host.rpartition(":")[0] not in _NAMES and host not in _NAMES:
+        return "this server answers to 127.0.0.1 and localhost alone\n"
+    if origin is not None and origin != f"http://{host}":
+        return "a page of another site may not use this\n"
+    return None
+
+
+def _same(given: str | None, key: str) -> bool:
+    return given is not None and hmac.compare_digest(given.encode("utf-8", "replace"), key.encode())
