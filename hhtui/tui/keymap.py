@@ -128,7 +128,7 @@ KEYS: tuple[Key, ...] = (
     Key("page.close", Place.APP_PAGE, "escape,backspace,left", "close", "Back", "back"),
     Key("page.filter", Place.APP_PAGE, "slash", "filter", "Filter the timeline: words, app: type: channel: id:",
         "filter"),
-    Key("page.setup", Place.APP_PAGE, "u", "setup_log", "What installing printed (setup.log)"),
+    Key("page.setup", Place.APP_PAGE, "p", "setup_log", "What installing printed (setup.log)"),
     Key("page.json", Place.APP_PAGE, "m", "manifest", "Show or hide the manifest", "manifest"),
     Key("viewer.line", Place.VIEWER, "enter", "open_line", "The whole line; JSON indented", "line"),
     Key("viewer.select", Place.VIEWER, "v", "select", "Select from this line on, or nothing", "select"),

@@ -99,7 +99,7 @@ async def test_u_shows_what_installing_an_app_printed() -> None:
         await session.on("thermometer")
         await session.press("enter")
         await session.until(lambda: isinstance(session.app.screen, AppPage))
-        await session.press("u")
+        await session.press("p")
         await session.shows("installing flask", "setup")
         assert session.text.replace("\n", "").isprintable()
 
