@@ -100,7 +100,7 @@ def test_watch_outlives_the_engine(own: EngineProcess) -> None:
 
 def test_tab_completes_commands_and_apps(running: EngineProcess) -> None:
     with plain(running.root) as terminal:
-        terminal.type("stat\thost\t\r")
+        terminal.type("stat\thosti\t\r")
         terminal.wait_for("hhtui> status hostile")
         terminal.wait_for("folder: ")
 
