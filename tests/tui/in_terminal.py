@@ -7,6 +7,7 @@ import random
 import signal
 import sys
 
+from hhtui.model.states import EventType
 from hhtui.tui.app import run_app
 from tests.tui import fake
 from tests.tui.hostile import hostile_transport
@@ -16,6 +17,9 @@ def main(case: str) -> int:
     transport = fake.FakeTransport()
     if case == "hostile":
         transport = hostile_transport()
+    if case == "twenty":
+        transport.records = {f"app{n:02}": fake.app(f"app{n:02}", process_id=n + 9) for n in range(20)}
+        transport.logs_of = {("app00", "app"): ["the first line"]}
     app = fake.make_app(transport, ours=case != "attached", encoding=None)
     app.call_after_refresh(lambda: asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, go))
 
@@ -23,7 +27,7 @@ def main(case: str) -> int:
         if case == "bug":
             app.call_later(fail)
         else:
-            app.run_worker(flood())
+            app.run_worker(flood() if case == "flood" else everyday())
 
     def fail() -> None:
         raise RuntimeError("the sky falls")
@@ -35,6 +39,27 @@ def main(case: str) -> int:
             words = f"flood {number} " + "".join(random.choices("abcdefgh", k=150))
             transport.emit(fake.event(number, "backup_created", "thermometer", 0, message=words))
             await asyncio.sleep(0.02)
+
+    async def everyday() -> None:
+        """Five lines a second in the log that is followed; four gauges and each app's CPU move every two seconds."""
+        number = 0
+        while True:
+            number += 1
+            transport.logs_of["app00", "app"].append(f"request {number} from 192.168.1.7 took 12 ms")
+            if number % 10 == 0:
+                transport.sample = fake.metrics()
+                hardware = transport.sample["hardware"]
+                hardware["cpu"]["usage_percent"] = random.uniform(2, 60)
+                hardware["cpu"]["per_cpu_percent"] = [random.uniform(2, 60) for _ in range(4)]
+                hardware["memory"]["percent"] = random.uniform(40, 45)
+                hardware["temperature"]["cpu_temp"] = random.uniform(50, 60)
+                hardware["network"]["received_bytes_per_second"] = random.uniform(1e3, 1e5)
+                used = {"memory_mb": 40.0, "disk_mb": 1.0}
+                transport.sample["apps"] = {
+                    app_id: {"cpu_percent": random.uniform(0, 20), **used} for app_id in transport.records
+                }
+                transport.emit(fake.event(number, EventType.METRICS, "system", **transport.sample))
+            await asyncio.sleep(0.2)
 
     return run_app(app)
 
