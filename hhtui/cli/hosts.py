@@ -56,14 +56,14 @@ def list_(session: Session, check: bool) -> None:
 
 
 @command("add")
-@click.argument("host")
-def add(session: Session, host: str) -> None:
+@click.argument("name", metavar="HOST")
+def add(session: Session, name: str) -> None:
     """Put HOST ([user@]host) into the list; --home names its folder there."""
     from hhtui.client.hosts import Host, hosts_file
     from hhtui.client.hosts import add as add_host
     from hhtui.client.ssh import check_host
 
-    entry = Host(check_host(host), session.home_option)
+    entry = Host(check_host(name), session.home_option)
     new = add_host(hosts_file(), entry)
     if session.console.json:
         session.console.document({**asdict(entry), "added": new})
@@ -72,13 +72,13 @@ def add(session: Session, host: str) -> None:
 
 
 @command("remove")
-@click.argument("host")
-def remove(session: Session, host: str) -> None:
+@click.argument("name", metavar="HOST")
+def remove(session: Session, name: str) -> None:
     """Take HOST off the list."""
     from hhtui.client.hosts import hosts_file
     from hhtui.client.hosts import remove as remove_host
 
-    gone = remove_host(hosts_file(), host)
+    gone = remove_host(hosts_file(), name)
     if session.console.json:
         session.console.document({**asdict(gone), "removed": True})
     else:
