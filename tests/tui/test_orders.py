@@ -103,6 +103,15 @@ async def test_quit_asks_and_enter_keeps_the_apps_running() -> None:
         )
 
 
+async def test_a_letter_answers_though_it_moves_in_other_lists() -> None:
+    async with running() as session:
+        await session.press("q")
+        await session.shows("k keep apps running")
+        await session.press("k")
+        await session.until(lambda: session.app._exit)
+        assert session.transport.stopped == []
+
+
 async def test_quit_can_stop_everything() -> None:
     async with running() as session:
         await session.press("q", "s")

@@ -34,6 +34,10 @@ class Answers(LineView):
         super().__init__()
         self.answers = answers
         self.styles.height = len(answers)
+        for result, letter, _ in answers:
+            # A letter that moves in other lists (k is up) answers here.
+            self._bindings.key_to_bindings.pop(letter, None)
+            self._bindings.bind(letter, f"screen.answer('{result}')", show=False)
 
     def count(self) -> int:
         return len(self.answers)
