@@ -216,3 +216,12 @@ async def test_keys_typed_fast_are_taken_in_their_order() -> None:
         for key in ("backspace", "backspace", "backspace", "backspace", *"9150", "enter"):
             app.post_message(events.Key(key, "\r" if key == "enter" else key if len(key) == 1 else "\x7f"))
         await session.shows("8199 -> 9150")
+
+
+async def test_an_answer_that_comes_after_the_screen_was_left_is_dropped() -> None:
+    async with running() as session:
+        await opened(session)
+        screen = session.app.screen
+        await session.press("escape")
+        await session.until(lambda: not screen.is_attached)
+        screen.load()

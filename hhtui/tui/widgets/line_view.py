@@ -196,7 +196,7 @@ class LineView(Widget, can_focus=True, inherit_bindings=False):
             old: Content | None = getattr(self, name)
             if (old.plain if old is not None else "") != text:
                 setattr(self, name, Content(text) if text else None)
-                if not self.hh.shows(self.screen):
+                if not self.is_attached or not self.hh.shows(self.screen):
                     continue
                 offset = self.content_offset
                 self.refresh(Region(-offset.x, y - offset.y, self.outer_size.width, 1))
