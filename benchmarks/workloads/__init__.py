@@ -11,6 +11,7 @@ from benchmarks.workloads import (
     disk_writes,
     full_disk,
     idle_cpu,
+    interface,
     killed_engine,
     log_flood,
     log_trickle,
@@ -33,6 +34,7 @@ WORKLOADS: dict[int, ModuleType] = {
     9: command_line,
     10: killed_engine,
     11: discovery,
+    12: interface,
     13: disk_writes,
     14: full_disk,
 }
