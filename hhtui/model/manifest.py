@@ -200,7 +200,8 @@ _OTHER_SPELLINGS = (
     (("config", "restart_policy"), ("restart",)),
 )
 _KNOWN_CONFIG = frozenset({"auto_start", "restart_policy", "has_UI", "redis_url", "data_dir", "logs_dir", "port"})
-_PUBLISHED_FIELDS = frozenset({"$schema", "install", "requires", "main_file"})
+# Read by others than the engine: group and tags by the interface, which sorts apps by them.
+_PUBLISHED_FIELDS = frozenset({"$schema", "install", "requires", "main_file", "group", "tags"})
 
 
 def read_manifest(folder: Path) -> tuple[dict[str, Any], Manifest, list[str]]:

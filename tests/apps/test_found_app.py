@@ -81,6 +81,10 @@ def test_unknown_fields_are_warnings_and_escapes_in_them_are_shown(tmp_path: Pat
     assert app.warnings == ["homehelper.json: unknown field col␛[31mour is kept but has no effect"]
 
 
+def test_the_fields_that_the_interface_groups_by_give_no_warning(tmp_path: Path) -> None:
+    assert found_at(write_app(tmp_path, "app", group="garden", tags=["water"])).warnings == []
+
+
 def ids(*folders: Path) -> dict[str, str | None]:
     readings = [(folder, read_app(folder, 0.0)) for folder in folders]
     return {app.app_id: app.error for app in identify([(f, r) for f, r in readings if r is not None]).values()}
