@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from hhtui.cli.console import BOLD, DIM, Console, Table, fitted
 from hhtui.cli.states import colours_of, local_time, proof_line, runtime, state_text, text_of, uptime_of, why
 from hhtui.client.wire import skew
-from hhtui.errors import HomeHelperError
-from hhtui.text import human_bytes, sanitise
+from hhtui.errors import HomeHelperError, NotFoundError, UnknownAppError
+from hhtui.text import human_bytes, human_duration, sanitise
 
 if TYPE_CHECKING:
     from hhtui.client.sync import EngineClient
@@ -20,10 +20,12 @@ def show_status(console: Console, apps: str, client: EngineClient, app_id: str |
     """How all apps are, or one in detail; ``apps`` is the folder that apps are put into."""
     if app_id is not None:
         record = client.app(app_id)
+        processes = _processes(client, app_id) if runtime(record).get("process_id") else []
         if console.json:
-            console.document(record)
+            console.document({**record, "processes": processes})
             return
         _print_app(console, record)
+        _print_processes(console, processes)
         _print_last_lines(console, record, client)
         return
     records = client.apps()
@@ -132,6 +134,41 @@ def _details(record: dict[str, Any], info: dict[str, Any]) -> list[tuple[str, st
         ("autostart", enabled),
         ("folder", text_of(record.get("path"))),
     ]
+
+
+def _processes(client: EngineClient, app_id: str) -> list[dict[str, Any]]:
+    """The app's process tree; nothing from an engine that does not tell it yet."""
+    try:
+        return client.app_processes(app_id)
+    except (NotFoundError, UnknownAppError):
+        return []
+
+
+def _print_processes(console: Console, processes: list[dict[str, Any]]) -> None:
+    """A line a process, each indented below its parent."""
+    if not processes:
+        return
+    table = Table(console)
+    table.column("PROCESS")
+    table.column("PID", right=True)
+    table.column("USER", optional=True)
+    table.column("CPU", right=True)
+    table.column("MEMORY", right=True)
+    table.column("RUNS", right=True)
+    depths: dict[int, int] = {}
+    for process in processes:
+        depth = depths[process["pid"]] = depths.get(process["ppid"], -1) + 1
+        percent = process.get("cpu_percent")
+        cells = [
+            "  " * depth + text_of(process.get("name")),
+            text_of(process["pid"]),
+            text_of(process.get("user")),
+            "" if percent is None else f"{percent:.1f} %",
+            human_bytes(process["memory_mb"] * 1_048_576),
+            human_duration(process["seconds"]),
+        ]
+        table.row(cells, {})
+    table.print()
 
 
 def _print_last_lines(console: Console, record: dict[str, Any], client: Any) -> None:

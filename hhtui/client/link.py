@@ -105,6 +105,10 @@ class EngineLink:
         """The ``count`` busiest MachineProcess."""
         return await self._list("GET", wire.target("/api/v1/system/processes", {"count": count}))
 
+    async def app_processes(self, app_id: str) -> list[Document]:
+        """Every AppProcess of the app's tree."""
+        return await self._list("GET", f"{wire.app_path(app_id)}/processes")
+
     async def config(self) -> Document:
         """ConfigView."""
         return await self._object("GET", "/api/v1/config")

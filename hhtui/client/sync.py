@@ -67,6 +67,10 @@ class EngineClient:
         path = f"{wire.app_path(app_id)}/logs/{wire.quote(name)}"
         return self._object("GET", wire.target(path, query), timeout=60)
 
+    def app_processes(self, app_id: str) -> list[Document]:
+        """Every AppProcess of the app's tree."""
+        return self._list("GET", f"{wire.app_path(app_id)}/processes")
+
     def metrics(self) -> Document:
         """SystemMetrics."""
         return self._object("GET", "/api/v1/system/metrics")

@@ -42,7 +42,7 @@ from hhtui.model.config_file import load_config
 from hhtui.model.engine import ConfigView, EngineInfo
 from hhtui.model.event import EventType, new_correlation_id
 from hhtui.model.log import LogFile, LogPage, LogQuery
-from hhtui.model.process import MachineProcess
+from hhtui.model.process import AppProcess, MachineProcess
 from hhtui.model.redis_status import RedisStatus
 from hhtui.paths import Home
 
@@ -298,11 +298,19 @@ class Engine(Rooms):
 
     async def processes(self, count: int) -> list[MachineProcess]:
         """The machine's busiest processes."""
+        return await self._processes.top(self._app_roots(), count)
+
+    async def app_processes(self, app_id: str) -> list[AppProcess]:
+        """The app's process tree."""
+        root = self.app(app_id).runtime_info.process_id
+        return [] if root is None else await self._processes.tree(root, self._app_roots())
+
+    def _app_roots(self) -> dict[int, str]:
         apps = {os.getpid(): "homehelper"}
         for record in self.fleet.records():
             if (pid := record.runtime_info.process_id) is not None:
                 apps[pid] = record.app_id
-        return await self._processes.top(apps, count)
+        return apps
 
     async def log_files(self, app_id: str) -> list[LogFile]:
         """The logs of an app, of the engine (``homehelper``) or of the ``system`` folder."""

@@ -11,7 +11,7 @@ from hhtui.model.config import Config
 from hhtui.model.config_backup import ConfigBackup
 from hhtui.model.engine import ConfigView, EngineInfo
 from hhtui.model.log import LogFile, LogPage, LogQuery
-from hhtui.model.process import MachineProcess
+from hhtui.model.process import AppProcess, MachineProcess
 from hhtui.model.redis_status import RedisStatus
 from hhtui.paths import Home
 
@@ -88,6 +88,9 @@ class EngineFacade(Protocol):
 
     async def processes(self, count: int) -> list[MachineProcess]:
         """The machine's ``count`` busiest processes; looked at only for whoever asks."""
+
+    async def app_processes(self, app_id: str) -> list[AppProcess]:
+        """The app's processes, each behind its parent; looked at only for whoever asks. UnknownAppError."""
 
     async def log_files(self, app_id: str) -> list[LogFile]:
         """The log files of an app, or of ``homehelper`` or ``system``; UnknownAppError."""

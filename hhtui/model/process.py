@@ -1,4 +1,4 @@
-"""One process of the machine."""
+"""One process of the machine, and one of an app."""
 
 from __future__ import annotations
 
@@ -17,3 +17,15 @@ class MachineProcess(BaseModel):
     cpu_percent: float | None = None
     memory_mb: float | None = None
     app_id: str | None = None
+
+
+class AppProcess(BaseModel):
+    """One process of an app's tree; ``name`` and ``cpu_percent`` as in MachineProcess, ``seconds`` since it began."""
+
+    pid: int
+    ppid: int
+    name: str
+    user: str
+    cpu_percent: float | None = None
+    memory_mb: float
+    seconds: float

@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from hhtui.engine.engine import Engine
 from hhtui.errors import InvalidInputError
 from hhtui.model.config import flatten
 from tests.api.conftest import Served
-from tests.engine.homes import make_home, until
+from tests.engine.homes import free_ports, make_app, make_home, until
 
 
 async def test_the_engine_tells_its_own_figures_and_who_may_use_its_socket(served: Served) -> None:
@@ -54,6 +55,31 @@ async def test_the_busiest_processes_are_told_with_their_app_and_without_command
     refused = await served.ask("GET /api/v1/system/processes?count=0")
     assert refused.status == 422
     assert (await served.ask("GET /api/v1/system/processes", export=True)).status == 404
+
+
+async def test_an_apps_process_tree_is_told_parents_first_and_without_command_lines(tmp_path: Path) -> None:
+    port = free_ports(1)
+    home = make_home(tmp_path / "home", system={"main_port": port})
+    make_app(home, "forking", "sh -c 'sleep 1000; : geheim-kommentar' & wait", args=["geheim-argument"])
+    async with Engine(home) as engine:
+        served = Served(engine, EngineLink(engine.home.engine_socket), port)
+        record = await served.link.command("forking", "start", wait=20)
+        root = record["runtime_info"]["process_id"]
+        tree: list[dict[str, Any]] = []
+        for _ in range(40):
+            tree = await served.link.app_processes("forking")
+            if len(tree) == 3:
+                break
+            await asyncio.sleep(0.25)
+        first, child, grandchild = tree
+        assert (first["pid"], child["ppid"], grandchild["ppid"]) == (root, root, child["pid"])
+        assert grandchild["name"] == "sleep"
+        assert all(process["memory_mb"] > 0 and 0 <= process["seconds"] < 60 for process in tree)
+        assert "geheim" not in json.dumps(tree)
+        assert (await served.ask("GET /api/v1/apps/nobody/processes")).status == 404
+        assert (await served.ask("GET /api/v1/apps/forking/processes", export=True)).status == 404
+        await served.link.command("forking", "stop", wait=20)
+        assert await served.link.app_processes("forking") == []
 
 
 async def test_redis_details_are_asked_for_only_when_wanted(tmp_path: Path) -> None:

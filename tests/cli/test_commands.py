@@ -102,6 +102,17 @@ def test_json_is_one_document_on_stdout_and_nothing_else(hhtui: Hhtui, arguments
     assert outcome.out.isascii()
 
 
+def test_status_of_an_app_shows_its_processes(hhtui: Hhtui) -> None:
+    record = hhtui("start", "web", "--json") and hhtui("status", "web", "--json").json
+    first = record["processes"][0]
+    assert first["pid"] == record["runtime_info"]["process_id"]
+    lines = hhtui("status", "web").out.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("PROCESS"))
+    assert lines[at + 1].startswith(first["name"])
+    assert str(first["pid"]) in lines[at + 1]
+    assert "processes" in hhtui("status", "broken", "--json").json
+
+
 def test_the_shared_options_may_stand_before_the_command_too(hhtui: Hhtui) -> None:
     assert [record["app_id"] for record in hhtui("--json", "status").json] == ["broken", "hostile", "web"]
     assert hhtui("config", "--json", "get", "redis.port").json == 1

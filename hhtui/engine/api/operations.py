@@ -18,7 +18,7 @@ from hhtui.model.config_keys import ConfigKey
 from hhtui.model.engine import ConfigView, EngineInfo
 from hhtui.model.log import LogFile, LogPage, LogQuery
 from hhtui.model.metrics import MetricsPoint, SystemMetrics
-from hhtui.model.process import MachineProcess
+from hhtui.model.process import AppProcess, MachineProcess
 from hhtui.model.redis_status import RedisStatus
 
 _Model = type[BaseModel]
@@ -116,6 +116,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("GET", "/api/v1/apps/{app_id}/logs/{name}"): Operation(
         "Lines of one log; page 1 is the newest.", LogPage, "logs", _log_parameters(), errors=(404,)
+    ),
+    ("GET", "/api/v1/apps/{app_id}/processes"): Operation(
+        "The app's processes now, each behind its parent.", [AppProcess], "apps", errors=(404,)
     ),
     ("GET", "/api/v1/system/metrics"): Operation("The machine's and the apps' figures.", SystemMetrics, "system"),
     ("GET", "/api/v1/system/metrics/history"): Operation(

@@ -79,6 +79,7 @@ class _Api:
         routes += backup_routes(self._facade)
         # Who runs what is no business of those who only may read the export.
         routes.append(Route("/api/v1/system/processes", self._processes, methods=["GET"]))
+        routes.append(Route("/api/v1/apps/{app_id}/processes", self._app_processes, methods=["GET"]))
         routes += config_routes(self._facade)
         # One route for both methods, so that the answer to a wrong one names both.
         return [*routes, Route("/api/v1/config", self._config, methods=["GET", "PATCH"])]
@@ -143,6 +144,9 @@ class _Api:
 
     async def _processes(self, request: Request) -> Response:
         return JSONDocument(await self._facade.processes(requests.count(request)))
+
+    async def _app_processes(self, request: Request) -> Response:
+        return JSONDocument(await self._facade.app_processes(request.path_params["app_id"]))
 
     async def _prometheus(self, _request: Request) -> Response:
         # Loaded at the first scrape: most homes have no Prometheus.

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from hhtui.model.process import MachineProcess
+from hhtui.model.process import AppProcess, MachineProcess
 
 # What was seen longer ago than this says nothing of now (seconds).
 _OLDEST_BEFORE = 15.0
@@ -26,6 +26,7 @@ _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
 class _Seen(NamedTuple):
     name: str
     parent: int
+    session: int
     ticks: int
     start_ticks: int
     rss_pages: int
@@ -48,6 +49,31 @@ class MachineProcesses:
 
         Descendants of an app's process belong to it, too.
         """
+        return (await self._current(apps))[0][:count]
+
+    async def tree(self, root: int, apps: Mapping[int, str]) -> list[AppProcess]:
+        """The process ``root``, those of its session and all descendants, at most half a second old.
+
+        A parent stands before its children, and they right below it; nothing if ``root`` has not been seen yet.
+        """
+        answer, seen = await self._current(apps)
+        percents = {process.pid: process.cpu_percent for process in answer}
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        return [
+            AppProcess(
+                pid=pid,
+                ppid=process.parent,
+                name=process.name,
+                user=_user(process.uid),
+                cpu_percent=percents.get(pid),
+                memory_mb=round(process.rss_pages * _PAGE_MB, 1),
+                seconds=round(max(now - process.start_ticks * _TICK, 0), 1),
+            )
+            for pid in _tree_of(root, seen)
+            for process in (seen[pid],)
+        ]
+
+    async def _current(self, apps: Mapping[int, str]) -> tuple[list[MachineProcess], dict[int, _Seen]]:
         loop = asyncio.get_running_loop()
         async with self._lock:
             # Several screens that ask in the same moment share one look.
@@ -60,7 +86,7 @@ class MachineProcesses:
                 now = self._clock()
                 self._answer = self._compare(seen, now - self._at, apps)
                 self._before, self._at = seen, now
-            return self._answer[:count]
+            return self._answer, self._before
 
     def _compare(self, seen: dict[int, _Seen], span: float, apps: Mapping[int, str]) -> list[MachineProcess]:
         found = []
@@ -98,7 +124,7 @@ class MachineProcesses:
             fields = data[end + 2 :].split(b" ", 22)
             ticks = int(fields[11]) + int(fields[12])
             name = data[start:end].decode("utf-8", "replace")
-            return _Seen(name, int(fields[1]), ticks, int(fields[19]), int(fields[21]), uid)
+            return _Seen(name, int(fields[1]), int(fields[3]), ticks, int(fields[19]), int(fields[21]), uid)
         except (OSError, ValueError, IndexError):
             return None
 
@@ -112,6 +138,24 @@ def _app_of(pid: int, seen: Mapping[int, _Seen], apps: Mapping[int, str]) -> str
             return None
         pid = process.parent
     return None
+
+
+def _tree_of(root: int, seen: Mapping[int, _Seen]) -> list[int]:
+    if root not in seen:
+        return []
+    children: dict[int, list[int]] = {}
+    for pid in sorted(seen):
+        children.setdefault(seen[pid].parent, []).append(pid)
+    found: dict[int, None] = {}
+    # One that lost its parent stays in the session: it stands behind the tree, with what it started.
+    waiting = [pid for pid in sorted(seen, reverse=True) if seen[pid].session == root and pid != root] + [root]
+    while waiting:
+        pid = waiting.pop()
+        if pid in found:
+            continue
+        found[pid] = None
+        waiting += reversed(children.get(pid, []))
+    return list(found)
 
 
 @lru_cache(maxsize=256)
