@@ -176,10 +176,12 @@ def log_query(request: Request) -> LogQuery:
     wanted |= {name: flag(request, name) for name in ("regex", "partial")}
     try:
         query = LogQuery.model_validate(wanted)
+        moments = {"since": query.since, "until": query.until, "at": query.at}
+        return query.model_copy(update={name: _in_utc(moment) for name, moment in moments.items()})
     except ValidationError as error:
         raise InvalidInputError(first_problem(error)) from None
-    moments = {"since": query.since, "until": query.until, "at": query.at}
-    return query.model_copy(update={name: _in_utc(moment) for name, moment in moments.items()})
+    except OverflowError:
+        raise InvalidInputError("since, until, at: must be within the years 1 to 9999 in UTC") from None
 
 
 def _in_utc(moment: datetime | None) -> datetime | None:
