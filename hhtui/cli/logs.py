@@ -23,6 +23,8 @@ FOLLOW_SECONDS = 0.4
 # While following: an engine that is restarted is waited for so long.
 _ENGINE_PATIENCE_SECONDS = 20.0
 _PAGE = 1000
+# Of one answer, lines around matches included; hhtui.model.log refuses more than 25,000.
+_MOST_LINES = 20_000
 _LONGEST_LINE = 65_536
 
 
@@ -123,18 +125,25 @@ def _merged(files: list[dict[str, Any]]) -> str:
 
 def _newest(client: EngineClient, app_id: str, name: str, wanted: int, query: dict[str, Any]) -> dict[str, Any]:
     """The newest ``wanted`` lines as one page, fetched in pieces that the engine answers at once."""
-    size = max(min(wanted, _PAGE), 1)
+    size = max(min(wanted, _PAGE, _MOST_LINES // (2 * (query.get("context") or 0) + 1)), 1)
     answer = client.log_page(app_id, name, page=1, page_size=size, **query)
     lines = list(answer.get("lines") or [])
     number = 2
     while (number - 1) * size < wanted and number <= int(answer.get("pages") or 1):
         older = client.log_page(app_id, name, page=number, page_size=size, **query)
-        lines = [*(older.get("lines") or []), *lines]
+        lines = _joined(older.get("lines") or [], lines)
         number += 1
     if not query.get("context"):
         lines = lines[len(lines) - wanted :] if wanted < len(lines) else lines
     answer["lines"] = lines
     return answer
+
+
+def _joined(older: list[dict[str, Any]], newer: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Two pages as one: a line around a match of both is in both."""
+    found = {line["offset"]: line for line in newer}
+    found.update((line["offset"], line) for line in older if line.get("match") or line["offset"] not in found)
+    return [found[offset] for offset in sorted(found)]
 
 
 def _follow(

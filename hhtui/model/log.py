@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, Field, field_serializer
+from pydantic import BaseModel, Field, field_serializer, model_validator
 
 from hhtui.text import iso_utc
+
+# Of a page, the lines around its matches included: a few megabytes of an engine on a small Pi.
+MOST_LINES = 25_000
 
 
 class LogFile(BaseModel):
@@ -44,6 +47,13 @@ class LogQuery(BaseModel):
     offset: int | None = Field(None, ge=0)
     at: datetime | None = None
     context: int = Field(0, ge=0, le=50)
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.search and self.page_size * (2 * self.context + 1) > MOST_LINES:
+            most = MOST_LINES // (2 * self.context + 1)
+            raise ValueError(f"page_size: at most {most} with a context of {self.context}")
+        return self
 
 
 class LogLine(BaseModel):

@@ -26,6 +26,12 @@ def test_the_newest_matches_come_with_their_context_however_few_are_asked_for(hh
     assert shown.out.splitlines() == ["line 49", "line 50", "line 51"]
 
 
+def test_lines_around_matches_of_two_pages_come_once(hhtui: Hhtui, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hhtui.cli.logs._PAGE", 10)
+    shown = hhtui("logs", "web", "--search", "line ", "-C", "2", "-n", "120", "--no-time")
+    assert shown.out.splitlines() == [f"line {number}" for number in range(1, 121)]
+
+
 def test_at_shows_the_page_of_that_moment(hhtui: Hhtui) -> None:
     assert "line 120" in hhtui("logs", "web", "--at", "1d").out
 
