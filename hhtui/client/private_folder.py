@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -14,7 +15,8 @@ from hhtui.errors import HomeHelperError
 # Waits for the end of its standard input, which only our process holds open, then removes the folder.
 _GUARD = 'trap "" HUP INT TERM; while read -r _; do :; done; rm -rf -- "$1"'
 # sun_path holds 107 characters; ssh binds its control socket under a name with 17 more: unix(7), ssh's muxclient.c.
-_LONGEST_BASE = 60
+# ssh reads `%`, `$` and `:` in the paths that it is given as more than themselves: ssh_config(5), TOKENS.
+_BASE = re.compile(r"/[A-Za-z0-9_./+,@~-]{0,59}\Z")
 
 
 class PrivateFolder:
@@ -45,7 +47,7 @@ class PrivateFolder:
 def _base() -> str | None:
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     for folder in (runtime, tempfile.gettempdir()):
-        if folder.startswith("/") and len(folder) <= _LONGEST_BASE and (folder != runtime or _is_ours(folder)):
+        if _BASE.match(folder) and (folder != runtime or _is_ours(folder)):
             return folder
     return "/tmp"
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,17 @@ def test_status_of_another_machine_is_as_its_own_engine_tells_it(
     assert server.logins == 2, "one authentication a command"
     assert sockets(runtime) == []
     assert ssh_processes(server) == []
+
+
+def test_a_temporary_folder_whose_name_means_something_to_ssh_is_not_used(
+    remote: Remote, far: EngineProcess, tmp_path: Path
+) -> None:
+    odd = Path(tempfile.mkdtemp(prefix="a%h:b ", dir="/tmp"))
+    try:
+        told = remote("--host", "kitchen", "--home", str(far.root), "status", XDG_RUNTIME_DIR=str(odd), TMPDIR=str(odd))
+        assert told.code == 0, told.err
+    finally:
+        odd.rmdir()
 
 
 def test_the_home_over_there_is_found_by_the_rules_of_that_machine(
