@@ -24,16 +24,19 @@ def find_home(explicit: str | Path | None = None, environ: Mapping[str, str] = o
     not be able to write its home.
     """
     if explicit:
-        return Path(explicit).expanduser().absolute()
+        return expanded(explicit).absolute()
     if from_environment := environ.get("HOMEHELPER_HOME"):
-        return Path(from_environment).expanduser().absolute()
+        return expanded(from_environment).absolute()
     if SYSTEM_HOME.is_dir() and (os.access(SYSTEM_HOME, os.W_OK) or os.access(_SYSTEM_SOCKET, os.W_OK)):
         return SYSTEM_HOME
     data_home = environ.get("XDG_DATA_HOME", "")
-    base = (
-        Path(data_home) if data_home.startswith("/") else Path(environ.get("HOME") or "~").expanduser() / ".local/share"
-    )
+    base = Path(data_home) if data_home.startswith("/") else expanded(environ.get("HOME") or "~") / ".local/share"
     return base / "homehelper"
+
+
+def expanded(path: str | Path) -> Path:
+    """``path`` with ``~`` and ``~user`` replaced; as it stands, as in a shell, where there is no such user."""
+    return Path(os.path.expanduser(path))
 
 
 def app_id_of(folder_name: str) -> str:
@@ -65,8 +68,8 @@ class Home(NamedTuple):
         runtime = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
         return cls(
             root=root,
-            data_dir=root / Path(data_dir).expanduser(),
-            logs_dir=root / Path(logs_dir).expanduser(),
+            data_dir=root / expanded(data_dir),
+            logs_dir=root / expanded(logs_dir),
             run_dir=Path(runtime) if runtime else root / "run",
         )
 

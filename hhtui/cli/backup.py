@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +14,7 @@ from hhtui.cli.session import Session, command, number_of
 from hhtui.cli.states import local_time, proof_line, text_of
 from hhtui.cli.task import ProgressLines, run_task
 from hhtui.errors import HomeHelperError, NoEngineError
+from hhtui.paths import expanded
 from hhtui.text import human_bytes
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def backup(
     if list_them:
         _list(session)
         return
-    path = str(Path(file).expanduser().absolute()) if file else None
+    path = str(expanded(file).absolute()) if file else None
     if prove:
         _prove(session, path)
         return

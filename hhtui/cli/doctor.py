@@ -5,7 +5,6 @@ from __future__ import annotations
 import locale
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 import click
@@ -15,6 +14,7 @@ from hhtui.cli.session import Session, command
 from hhtui.cli.task import run_task
 from hhtui.client.wire import skew
 from hhtui.errors import HomeHelperError
+from hhtui.paths import expanded
 from hhtui.text import human_bytes, sanitise
 
 MODULE = "hhtui.engine.doctor"
@@ -47,7 +47,7 @@ def doctor(session: Session, report: str | None, problems: bool) -> None:
     request: dict[str, Any] = {"task": "diagnose", "root": str(session.home.root), "engine": engine, "redis": redis}
     if report is not None:
         name = report or f"hhtui-report-{time.strftime('%Y%m%dT%H%M%S')}.tar.gz"
-        request |= {"report": str(Path(name).expanduser().absolute()), "findings": here}
+        request |= {"report": str(expanded(name).absolute()), "findings": here}
     answer = run_task(console, MODULE, request, "looking")
     findings = [*answer["findings"], *here]
     counts = {level: sum(finding["level"] == level for finding in findings) for level in _GLYPHS}

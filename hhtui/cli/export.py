@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -10,6 +9,7 @@ import click
 from hhtui.cli.session import Session, command
 from hhtui.cli.task import run_task
 from hhtui.errors import HomeHelperError, NoEngineError
+from hhtui.paths import expanded
 from hhtui.text import human_bytes, sanitise
 
 MODULE = "hhtui.engine.export"
@@ -29,7 +29,7 @@ def export(session: Session, file: str | None, form: str, apps: tuple[str, ...],
     if form == "archive":
         if file is None:
             raise click.UsageError("export needs the name of the file to write")
-        path = str(Path(file).expanduser().absolute())
+        path = str(expanded(file).absolute())
         request = {"task": "export", "root": root, "file": path, "apps": apps, "data": data}
         answer = run_task(session.console, MODULE, request, "exporting")
         _finish(session, answer, f"{path}: {human_bytes(answer['bytes'])}, {len(answer['apps'])} apps")
@@ -39,7 +39,7 @@ def export(session: Session, file: str | None, form: str, apps: tuple[str, ...],
     request = {"task": "translate", "root": root, "format": form, "apps": apps}
     answer = run_task(session.console, MODULE, request, "exporting")
     if file is not None:
-        folder = Path(file).expanduser().absolute()
+        folder = expanded(file).absolute()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name, text in answer["files"].items():
@@ -63,7 +63,7 @@ def export(session: Session, file: str | None, form: str, apps: tuple[str, ...],
 @click.option("--config/--no-config", "settings", default=True, help="With its settings (the default), or without.")
 def import_(session: Session, file: str, dry_run: bool, replace: bool, settings: bool) -> None:
     """Bring in the apps and settings of an exported FILE."""
-    path = str(Path(file).expanduser().absolute())
+    path = str(expanded(file).absolute())
     request = {"task": "import", "root": str(session.home.root), "file": path, "dry_run": dry_run, "replace": replace}
     answer = run_task(session.console, MODULE, request, "importing")
     if not settings:

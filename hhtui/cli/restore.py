@@ -17,6 +17,7 @@ from hhtui.cli.task import run_task
 from hhtui.client.sync import EngineClient
 from hhtui.client.wire import EngineSilentError
 from hhtui.errors import HomeHelperError, NoEngineError
+from hhtui.paths import expanded
 from hhtui.text import human_bytes, sanitise
 
 # The stop of slow apps, the restart, and the look at each app.
@@ -35,10 +36,10 @@ def restore(session: Session, file: str, dry_run: bool, yes: bool, no_rollback: 
     console = session.console
     if not dry_run and not yes and not sys.stdin.isatty():
         raise click.UsageError("restoring replaces what is there: say --yes, or look with --dry-run")
-    order: dict[str, Any] = {"file": str(Path(file).expanduser().absolute()), "no_rollback": no_rollback}
+    order: dict[str, Any] = {"file": str(expanded(file).absolute()), "no_rollback": no_rollback}
     if identity is not None:
-        order["identity"] = str(Path(identity).expanduser().absolute())
-    if file.endswith(".gpg") and not _for_a_key(Path(file).expanduser()):
+        order["identity"] = str(expanded(identity).absolute())
+    if file.endswith(".gpg") and not _for_a_key(expanded(file)):
         order["passphrase"] = passphrase(confirm=False)
     client = session.client()
     online = client.runs()

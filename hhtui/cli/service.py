@@ -15,7 +15,7 @@ from hhtui.cli.session import Session, command, shared_options
 from hhtui.cli.systemctl import systemctl, systemd_version, unit_state
 from hhtui.cli.unit_file import MARK, SYSTEM_UNIT, UNIT_NAME, Unit, engine_command, user_unit
 from hhtui.errors import ConflictError, HomeHelperError, InvalidInputError
-from hhtui.paths import SYSTEM_HOME, Home
+from hhtui.paths import SYSTEM_HOME, Home, expanded
 from hhtui.storage import write_atomically
 
 SERVICE_ACCOUNT = "homehelper"
@@ -199,7 +199,7 @@ def _outside(root: Path) -> list[Path]:
         manager = load_config(Home.at(root)).config.process_manager
     except HomeHelperError:
         return []
-    named = [root / Path(folder).expanduser() for folder in (manager.data_dir, manager.logs_dir, *manager.apps_dirs)]
+    named = [root / expanded(folder) for folder in (manager.data_dir, manager.logs_dir, *manager.apps_dirs)]
     return sorted({folder for folder in named if not folder.is_relative_to(root)})
 
 

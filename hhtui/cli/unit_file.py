@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hhtui.errors import HomeHelperError
+from hhtui.paths import expanded
 
 UNIT_NAME = "hhtui.service"
 SYSTEM_UNIT = Path("/etc/systemd/system") / UNIT_NAME
@@ -69,7 +70,7 @@ class Unit:
 def user_unit(environ: Mapping[str, str] = os.environ) -> Path:
     """Where the unit of a user's own manager is (systemd.unit(5), "User Unit Search Path")."""
     config = environ.get("XDG_CONFIG_HOME", "")
-    base = Path(config) if config.startswith("/") else Path(environ.get("HOME") or "~").expanduser() / ".config"
+    base = Path(config) if config.startswith("/") else expanded(environ.get("HOME") or "~") / ".config"
     return base / "systemd" / "user" / UNIT_NAME
 
 

@@ -32,7 +32,7 @@ from hhtui.engine.services import Services
 from hhtui.engine.systemd import Notifier
 from hhtui.model.config import Config
 from hhtui.model.event import EventType
-from hhtui.paths import Home
+from hhtui.paths import Home, expanded
 
 if TYPE_CHECKING:
     from hhtui.model.metrics import SystemMetrics
@@ -142,7 +142,7 @@ class Rooms:
         ]
 
     def _apps_dirs(self) -> list[Path]:
-        return [self.home.root / Path(folder).expanduser() for folder in self.config.process_manager.apps_dirs]
+        return [self.home.root / expanded(folder) for folder in self.config.process_manager.apps_dirs]
 
     def status_line(self) -> str:
         """What the service manager shows of the engine."""

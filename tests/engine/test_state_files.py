@@ -124,6 +124,17 @@ async def test_the_engine_starts_whatever_a_state_file_has_become(
         await until(lambda: json.loads(home.apps_json.read_text())["apps"]["lamp"]["status"] == "running")
 
 
+async def test_folders_of_a_user_who_is_not_there_keep_no_engine_from_starting(used_home: Path) -> None:
+    path = Home.at(used_home, environ={}).config_file
+    document = json.loads(path.read_text())
+    nobody = "~nobody-at-all/x"
+    document["process_manager"] = {"apps_dirs": ["apps", nobody], "data_dir": nobody, "logs_dir": nobody}
+    document["redis"] = {"unix_socket": nobody, "embedded": "never"}
+    path.write_text(json.dumps(document))
+    async with Engine(used_home, environ={**os.environ, "HOMEHELPER_SYSTEM__MAIN_PORT": "0"}) as engine:
+        assert {record.app_id for record in engine.apps()} == {"door", "lamp"}
+
+
 def test_running_apps_are_adopted_although_every_state_file_is_broken(tmp_path: Path) -> None:
     root = make_home(tmp_path / "home")
     make_app(root, "lamp", autostart=True)

@@ -122,6 +122,13 @@ async def test_a_selection_is_saved_and_nothing_is_ever_replaced(logs: FileLogs,
         await session.until(lambda: "cannot be written: No such file or directory" in said(session))
 
 
+async def test_the_folder_of_a_user_who_is_not_there_is_a_folder_that_is_not_there(logs: FileLogs) -> None:
+    async with running(logs) as session:
+        await viewer(session, "garden")
+        await save_as(session, Path("~nobody-at-all/out.txt"))
+        await session.until(lambda: "~nobody-at-all/out.txt: cannot be written: No such file" in said(session))
+
+
 async def test_the_whole_log_and_all_matching_lines_are_saved(logs: FileLogs, tmp_path: Path) -> None:
     async with running(logs) as session:
         await viewer(session, "garden")

@@ -13,7 +13,7 @@ from hhtui.engine.apps.found_app import FoundApp, identify, read_app
 from hhtui.engine.backup.format import AppEntry, ArchiveError, check_link, check_path
 from hhtui.model.app import AppRecord, Status
 from hhtui.model.config import Config
-from hhtui.paths import Home
+from hhtui.paths import Home, expanded
 
 SQLITE_MAGIC = b"SQLite format 3\0"
 _SQLITE_SIDES = ("-wal", "-shm", "-journal")
@@ -123,7 +123,7 @@ def _is_sqlite(path: Path, size: int) -> bool:
 
 def apps_folders(home: Home, config: Config) -> list[tuple[str, Path]]:
     """The configured apps folders, as configured and as paths."""
-    return [(folder, home.root / Path(folder).expanduser()) for folder in config.process_manager.apps_dirs]
+    return [(folder, home.root / expanded(folder)) for folder in config.process_manager.apps_dirs]
 
 
 def find_apps(folders: list[Path]) -> dict[str, FoundApp]:

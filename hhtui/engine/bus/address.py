@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from hhtui.errors import InvalidInputError
 from hhtui.model.config import RedisConfig
+from hhtui.paths import expanded
 from hhtui.text import sanitise
 
 _URL_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
@@ -39,8 +40,8 @@ class ServerAddress:
         if config.username or password:
             credentials = f"{quote(config.username or '', safe='')}:{quote(password or '', safe='')}@"
         if config.unix_socket:
-            url = f"unix://{credentials}{quote(str(Path(config.unix_socket).expanduser()))}?db={config.db}"
-            return cls(url, "localhost", config.port, config.username, password, Path(config.unix_socket).expanduser())
+            url = f"unix://{credentials}{quote(str(expanded(config.unix_socket)))}?db={config.db}"
+            return cls(url, "localhost", config.port, config.username, password, expanded(config.unix_socket))
         host = f"[{config.host}]" if ":" in config.host else config.host
         return cls(
             f"redis://{credentials}{host}:{config.port}/{config.db}",

@@ -7,6 +7,7 @@ from pathlib import Path
 from textual import work
 
 from hhtui.errors import HomeHelperError
+from hhtui.paths import expanded
 from hhtui.text import human_bytes
 from hhtui.tui.ansi import plain_of
 from hhtui.tui.log_file import LinesFile
@@ -81,7 +82,7 @@ class LogKeeping(LogFinder):
         if selected and self.selected_from is not None:
             cursor = window.lines[self._line_at(self.cursor)].offset
             first, last = min(self.selected_from, cursor), max(self.selected_from, cursor)
-        self._save(Path(path.strip()).expanduser(), first, last)
+        self._save(expanded(path.strip()), first, last)
 
     @work(thread=False, group="log-save", exclusive=True, exit_on_error=True)
     async def _save(self, path: Path, first: int, last: int | None) -> None:
