@@ -40,6 +40,7 @@ from hhtui.tui.terminal import HomeDriver
 from hhtui.tui.words import host_for_urls
 
 if TYPE_CHECKING:
+    from hhtui.tui.records import BusMessage
     from hhtui.tui.remote_connecting import RemoteConnector
 
 
@@ -254,11 +255,21 @@ class HomeHelperApp(App[None], inherit_bindings=False):
 
         self.push_screen(AppPage(app_id))
 
-    def open_logs(self, app_id: str, file: str | None = None) -> None:
-        """The logs of one app."""
+    def open_logs(self, app_id: str, file: str | None = None, at: datetime | None = None) -> None:
+        """The logs of one app; from what was written at a moment on, if one is given."""
         from hhtui.tui.screens.log_viewer import LogViewer
 
-        self.push_screen(LogViewer(app_id, file))
+        self.push_screen(LogViewer(app_id, file, at))
+
+    def open_log_of(self, message: BusMessage) -> None:
+        """The log of the app that a message is about, at the message's time."""
+        from hhtui.tui.event_filter import app_of
+
+        app_id = app_of(message)
+        if app_id in self.link.snapshot.apps:
+            self.open_logs(app_id, at=message.received_at)
+        else:
+            self.say("This message is about no app of this home.", "warning")
 
     def action_help(self) -> None:
         """All keys."""

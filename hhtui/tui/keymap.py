@@ -123,6 +123,7 @@ KEYS: tuple[Key, ...] = (
     Key("events.action", Place.EVENTS, "w", "only('id')", "Only what the same action caused, in order; again: all",
         "its action"),
     Key("events.page", Place.EVENTS, "o", "open_its_app", "The page of the event's app", "page"),
+    Key("events.log", Place.EVENTS, "l", "open_its_log", "The log of the event's app at the event's time"),
     Key("events.clear", Place.EVENTS, "c", "clear", "Clear the list"),
     # Screens
     Key("page.close", Place.APP_PAGE, "escape,backspace,left", "close", "Back", "back"),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from hhtui.tui.screens.app_page import AppPage
+from hhtui.tui.screens.log_viewer import LogViewer
 from tests.tui import fake
 from tests.tui.fake import FakeTransport
 from tests.tui.screen import Session, running
@@ -44,11 +47,36 @@ async def test_o_opens_the_page_of_an_events_app() -> None:
         assert session.app.screen.app_id == "crasher"
 
 
+@pytest.mark.parametrize("keys", [("l",), ("enter", "l")], ids=["stream", "details"])
+async def test_l_opens_the_log_of_an_events_app_at_the_events_time(keys: tuple[str, ...]) -> None:
+    transport = FakeTransport()
+    asked: list[Any] = []
+    real = transport.log_page
+
+    async def log_page(app_id: str, name: str, **query: Any) -> Any:
+        asked.append((app_id, name, query.get("at")))
+        return await real(app_id, name, **query)
+
+    transport.log_page = log_page  # type: ignore[method-assign]
+    async with running(transport) as session:
+        stream = await _on_event(session, "crasher")
+        moment = stream._shown[stream.cursor].received_at
+        for key in keys:
+            await session.press(key)
+        await session.until(lambda: isinstance(session.app.screen, LogViewer))
+        await session.until(lambda: any(at is not None for _, _, at in asked))
+        app_id, name, at = next(each for each in asked if each[2] is not None)
+        assert (app_id, at) == ("crasher", moment.isoformat())
+        assert {"app", "error"} & set(name.split("+"))
+
+
 async def test_a_message_of_nobody_says_so() -> None:
     async with running() as session:
         stream = await _on_event(session, "postman")
         await session.press("o")
         await session.shows("about no app of this home")
+        await session.press("l")
+        assert not isinstance(session.app.screen, LogViewer)
         await session.press("f", "t", "w")
         await session.shows("names no app", "names no type", "no action")
         assert stream.filter == ""

@@ -20,7 +20,10 @@ from hhtui.tui.widgets.text_view import TextView
 class EventDetails(HomeScreen):
     """Channels, time, and the content as indented JSON, or as text where it is none."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*keymap.bindings(Place.DETAILS)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *keymap.bindings(Place.DETAILS),
+        *keymap.bindings(Place.EVENTS, only=("events.log",)),
+    ]
     AUTO_FOCUS = "TextView"
 
     def __init__(self, message: BusMessage) -> None:
@@ -56,6 +59,10 @@ class EventDetails(HomeScreen):
     def action_close(self) -> None:
         """Back."""
         self.dismiss()
+
+    def action_open_its_log(self) -> None:
+        """The log of the app that it is about, at its time."""
+        self.hh.open_log_of(self._message)
 
     def action_copy(self) -> None:
         """The content into the clipboard of the user's terminal (OSC 52)."""

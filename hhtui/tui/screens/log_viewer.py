@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -22,18 +23,22 @@ class LogViewer(HomeScreen):
     ]
     AUTO_FOCUS = "LogView"
 
-    def __init__(self, app_id: str, file: str | None = None) -> None:
+    def __init__(self, app_id: str, file: str | None = None, at: datetime | None = None) -> None:
         super().__init__()
         self.app_id = app_id
         self.log_view = LogView(large=True)
         self._file = file
+        self._at = at
 
     def compose_body(self) -> ComposeResult:
         yield self.log_view
 
     def on_mount(self) -> None:
         """Say which keys work here."""
-        self.log_view.show(self.app_id, self._file)
+        if self._at is None:
+            self.log_view.show(self.app_id, self._file)
+        else:
+            self.log_view.show_at(self.app_id, self._at)
         self.key_bar.show(Place.VIEWER, Place.LOG, without=("log.open",))
 
     def ticked(self) -> None:

@@ -201,6 +201,11 @@ class EventStream(LineView):
         else:
             self.hh.say("This message is about no app of this home.", "warning")
 
+    def action_open_its_log(self) -> None:
+        """The log of the app that the message under the cursor is about, at its time."""
+        if self._shown:
+            self.hh.open_log_of(self._shown[self.cursor])
+
     def opened(self) -> None:
         self.action_open_event()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import ClassVar
 
 from textual import work
@@ -49,6 +50,17 @@ class LogView(LogKeeping):
             self._open(None, "app")
         else:
             self._choose(app_id)
+
+    @work(thread=False, group="log-files", exclusive=True, exit_on_error=True)
+    async def show_at(self, app_id: str, moment: datetime) -> None:
+        """Output, errors and visits of an app as one, from what was written at ``moment`` on."""
+        self._chosen = True
+        try:
+            found = await self.hh.link.log_files(app_id)
+        except HomeHelperError:
+            found = {}
+        self._open(app_id, "+".join(each for each in _MERGED if each in found) or "app")
+        self._go_to_time(moment.isoformat())
 
     def _open(self, app_id: str | None, file: str) -> None:
         if (app_id, file) != (self.app_id, self.file) or not self._window.loaded or self.failure:
