@@ -60,7 +60,8 @@ class LogView(LogKeeping):
         except HomeHelperError:
             found = {}
         self._open(app_id, "+".join(each for each in _MERGED if each in found) or "app")
-        self._go_to_time(moment.isoformat())
+        if found:  # else the view says what is wrong, or that nothing was written
+            self._go_to_time(moment.isoformat())
 
     def _open(self, app_id: str | None, file: str) -> None:
         if (app_id, file) != (self.app_id, self.file) or not self._window.loaded or self.failure:
