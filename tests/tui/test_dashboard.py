@@ -258,7 +258,7 @@ async def test_f2_goes_through_the_themes() -> None:
 async def test_a_keymap_file_changes_keys_footer_and_help(tmp_path: Path) -> None:
     (tmp_path / "config").mkdir()
     (tmp_path / "config/keymap.json").write_text('{"app.stop": "d", "no.such": "x"}')
-    async with running(home=tmp_path) as session:
+    async with running(home=tmp_path, size=(160, 50)) as session:
         await session.shows("no.such", "d stop")
         await session.on("doorbell")
         await session.press("x")
