@@ -63,8 +63,9 @@ def run_web(home: Home, console: Console, *, port: int, read_only: bool) -> int:
             logging.getLogger("aiohttp").setLevel(logging.CRITICAL)
 
         async def _make_app(self) -> web.Application:
-            app: web.Application = await super()._make_app()
-            app.middlewares.append(guard)
+            # The key is part of every path. In a cookie every other port of this machine would be sent it, too.
+            app = web.Application(middlewares=[guard])
+            app.add_subapp(f"/{key}/", await super()._make_app())
             return app
 
         async def on_startup(self, app: web.Application) -> None:
@@ -80,14 +81,9 @@ def run_web(home: Home, console: Console, *, port: int, read_only: bool) -> int:
     async def guard(request: web.Request, handler: Any) -> web.StreamResponse:
         if refusal := _refusal(request.host, request.headers.get("Origin")):
             return web.Response(status=403, text=refusal)
-        cookie = f"hhtui-{port}"
-        if _same(request.query.get("key"), key) and request.path == "/":
-            answer: web.StreamResponse = web.Response(status=302, headers={"Location": "/"})
-            answer.set_cookie(cookie, key, httponly=True, samesite="Strict")
-        elif not _same(request.cookies.get(cookie), key):
+        if not _same(request.path.split("/")[1], key):
             return web.Response(status=403, text="open the address with its key, as hhtui --web printed it\n")
-        else:
-            answer = await handler(request)
+        answer: web.StreamResponse = await handler(request)
         if not answer.prepared:
             answer.headers["Content-Security-Policy"] = _POLICY.format(host=request.host)
             answer.headers["Referrer-Policy"] = "no-referrer"
@@ -106,7 +102,7 @@ def run_web(home: Home, console: Console, *, port: int, read_only: bool) -> int:
         await runner.setup()
         try:
             await web.TCPSite(runner, HOST, port).start()
-            console.data(f"http://{HOST}:{port}/?key={key}")
+            console.data(f"http://{HOST}:{port}/{key}/")
             console.flush()
             console.words("open that address in a browser on this machine; Ctrl-C ends it, the apps run on")
             await over.wait()
@@ -130,5 +126,5 @@ def _refusal(host: str, origin: str | None) -> str | None:
     return None
 
 
-def _same(given: str | None, key: str) -> bool:
-    return given is not None and hmac.compare_digest(given.encode("utf-8", "replace"), key.encode())
+def _same(given: str, key: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "replace"), key.encode())
