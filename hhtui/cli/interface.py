@@ -95,7 +95,9 @@ def unfit(console: Console, plain: bool = False) -> str | None:
     if console.json:
         return "--json goes with a command"
     if plain:
-        return "--plain reads commands from its standard input, which is closed" if sys.stdin is None else None
+        if sys.stdin is None:
+            return "--plain reads commands from its standard input, which is closed"
+        return "--plain prints to its standard output, which is closed" if sys.stdout is None else None
     if sys.stdin is None or not sys.stdin.isatty() or not console.on_terminal:
         return "the interface needs a terminal; `hhtui --plain` and commands such as `hhtui status` do not"
     # terminfo's names for what can only print line after line: Rich draws nothing there.

@@ -113,6 +113,17 @@ def test_a_closed_stdout_is_no_traceback(running: EngineProcess) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_the_plain_interface_needs_a_place_to_print_to(running: EngineProcess) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", " ".join([*HHTUI, "--plain", "</dev/null", ">&-"])],
+        stderr=subprocess.PIPE,
+        env=environment(HOMEHELPER_HOME=str(running.root)),
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == b"hhtui: --plain prints to its standard output, which is closed; see `hhtui --help`\n"
+
+
 @pytest.mark.parametrize("arguments", [["logs", "web", "-f"], ["events", "-f"]])
 def test_ctrl_c_ends_with_130_and_no_traceback(running: EngineProcess, arguments: list[str]) -> None:
     process = subprocess.Popen(
