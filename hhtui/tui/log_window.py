@@ -72,7 +72,7 @@ class LogWindow:
         answer = await self._ask(page)
         if answer.page < page or (not answer.lines and page > 1):
             answer = await self._ask(max(answer.pages, 1))
-        self._hold(answer)
+        await self._hold(answer)
 
     async def go_to_time(self, moment: datetime) -> int | None:
         """Hold the page with the first line written at ``moment`` or later; its index, None if none has such a time."""
@@ -81,7 +81,7 @@ class LogWindow:
             since = await self._fetch({"since": moment.isoformat(), "page": 1, "page_size": 1, **query})
             await self.go_to(max(-(-since.total_lines // self.page_size), 1))
         else:
-            self._hold(await self._fetch({"at": moment.isoformat(), "page_size": self.page_size}))
+            await self._hold(await self._fetch({"at": moment.isoformat(), "page_size": self.page_size}))
         return next((at for at, line in enumerate(self.lines) if line.time is not None and line.time >= moment), None)
 
     async def show(self, offset: int, rank: int = 0) -> int | None:
@@ -94,15 +94,18 @@ class LogWindow:
         if self.only:
             await self.go_to(rank // self.page_size + 1)
         else:
-            self._hold(await self._fetch({"offset": offset, "page_size": self.page_size}))
+            await self._hold(await self._fetch({"offset": offset, "page_size": self.page_size}))
         return self.index_of(offset)
 
-    def _hold(self, answer: LogPage) -> None:
+    async def _hold(self, answer: LogPage) -> None:
         self.lines = list(answer.lines)
         self._note(answer)
         self.newer = max(answer.page - 1, 0) * self.page_size if answer.lines else 0
         self.loaded = True
         self.version += 1
+        # The oldest page may have a few lines alone, and a screen has room for more.
+        if self.newer and self._counted(self.lines) < self.page_size:
+            await self.grow_newer()
 
     # Growing
 

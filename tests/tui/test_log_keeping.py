@@ -106,6 +106,16 @@ async def test_what_is_copied_is_harmless_where_it_is_pasted(tmp_path: Path) -> 
         assert base64.b64encode(session.app.clipboard.encode())
 
 
+async def test_the_oldest_page_is_filled_up_with_newer_lines(logs: FileLogs) -> None:
+    async with running(logs) as session:
+        view = await viewer(session, "garden")
+        await session.press("g")
+        await session.type("1999-01-01")
+        await session.press("enter")
+        await session.shows("line 0", "line 1", "line 9")
+        assert view._window.lines[0].offset == 0
+
+
 async def test_a_selection_is_saved_and_nothing_is_ever_replaced(logs: FileLogs, tmp_path: Path) -> None:
     async with running(logs) as session:
         await viewer(session, "garden")
@@ -150,6 +160,7 @@ async def test_a_selection_over_more_than_is_held_is_saved_whole(logs: FileLogs,
         view = await viewer(session, "garden")
         await session.press("v", "home")
         await session.until(lambda: view._window.lines[0].offset == 0)
+        await session.shows("more than", "selected")
         await session.press("y")
         await session.shows("longer than what is held here")
         await save_as(session, tmp_path / "all.txt")

@@ -201,7 +201,8 @@ class LogPane(LineView):
             around = f" {dot} {self.context} around" if window.only and self.context else ""
             parts.append(f"{only}{sanitise(words, 40)} {at}{self.found.total:,}{around}")
         if selected := self.selected:
-            parts.append(f"{selected[1] - selected[0] + 1:,} selected")
+            held = self._window.index_of(self.selected_from or 0) is not None
+            parts.append(f"{'' if held else 'more than '}{selected[1] - selected[0] + 1:,} selected")
         if window.lines:
             last = self._line_at(min(self.top + max(self.rows, 1), self.count()) - 1)
             parts.append(f"page {window.page_of(last)}/{window.pages}")
