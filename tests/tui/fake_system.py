@@ -62,6 +62,14 @@ class FakeSystem:
         self.restart_needed: list[str] = []
         self.reloads = 0
         self.up_alerts: list[Document] = []
+        self.app_processes_answer: dict[str, list[Document]] = {
+            "thermometer": [
+                {"pid": 1200, "ppid": 1, "name": "python", "user": "pi", "cpu_percent": 1.4, "memory_mb": 40.0,
+                 "seconds": 93784.0},
+                {"pid": 1201, "ppid": 1200, "name": "sensor", "user": "pi", "cpu_percent": None, "memory_mb": 2.0,
+                 "seconds": 59.0},
+            ]
+        }  # fmt: skip
         self.processes_answer: list[Document] = [
             {
                 "pid": 1200,
@@ -93,6 +101,10 @@ class FakeSystem:
     async def processes(self, count: int) -> list[Document]:
         self._asked("processes")
         return copy.deepcopy(self.processes_answer)[:count]
+
+    async def app_processes(self, app_id: str) -> list[Document]:
+        self._asked(f"processes of {app_id}")
+        return copy.deepcopy(self.app_processes_answer.get(app_id, []))
 
     async def redis_details(self) -> Document:
         self._asked("redis")

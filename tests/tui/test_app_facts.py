@@ -45,3 +45,18 @@ async def test_an_update_under_a_running_app_tells_how_far_it_is() -> None:
         session.transport.change("garden", status="running", install_progress="Resolved 12 packages")
         session.transport.emit(fake.event(50, "app_started", "garden"))
         await session.until(lambda: "runs while it is updated" in session.line("Garden"))
+
+
+async def test_the_page_shows_the_process_tree_and_what_the_logs_hold_and_follows_them() -> None:
+    transport = fake.FakeTransport()
+    async with running(transport, size=(160, 50)) as session:
+        await session.on("thermometer")
+        await session.press("enter")
+        await session.shows("Processes", "   sensor", "1201", "40.0 MiB", "1d 2h")
+        evil = "\x1b]52;c;eA==\x07" + "x" * 60
+        child = {"pid": 1, "ppid": 1201, "name": evil, "user": "pi", "cpu_percent": 1, "memory_mb": 1, "seconds": 1}
+        transport.app_processes_answer["thermometer"].append(child)
+        await session.shows("xxxx")
+        assert session.text.replace("\n", "").isprintable()
+        transport.app_processes_answer.clear()
+        await session.hides("1201")

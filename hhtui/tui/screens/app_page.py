@@ -8,14 +8,16 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from rich.style import Style
-from textual import events, on
+from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
 
+from hhtui.errors import HomeHelperError
 from hhtui.model.states import Status
 from hhtui.text import human_bytes, sanitise
 from hhtui.tui import keymap, words
+from hhtui.tui.app_tree import log_words, tree_lines
 from hhtui.tui.cells import Piece, wrap
 from hhtui.tui.keymap import Place
 from hhtui.tui.messages import AppsChanged
@@ -27,6 +29,7 @@ from hhtui.tui.widgets.log_view import LogView
 from hhtui.tui.widgets.text_view import TextView
 
 _LABEL = 13
+_LOOK_SECONDS = 3
 # So many lines of what the app last wrote to stderr stand beside its exit.
 _LAST_LINES = 8
 _COMMANDS = (
@@ -58,6 +61,9 @@ class AppPage(HomeScreen):
         self.timeline = EventStream(id="timeline", only=app_id)
         self.log_view = LogView(id="page-log")
         self._manifest = False
+        self._ticks = 0
+        self._processes: list[dict[str, Any]] = []
+        self._logs: dict[str, int] = {}
 
     def compose_body(self) -> ComposeResult:
         with Container(id="page"):
@@ -72,6 +78,7 @@ class AppPage(HomeScreen):
         self.log_view.show(self.app_id)
         self.key_bar.show(Place.APP_PAGE, Place.APPS, without=("app.open", "apps.mark"))
         self.load()
+        self._look()
 
     def on_resize(self, event: events.Resize) -> None:
         """Lines are wrapped to the width."""
@@ -112,8 +119,24 @@ class AppPage(HomeScreen):
 
     def ticked(self) -> None:
         super().ticked()
+        self._ticks += 1
+        if self._ticks % _LOOK_SECONDS == 0:
+            self._look()
         self.load()
         self.log_view.tick()
+
+    @work(thread=False, group="processes", exclusive=True, exit_on_error=True)
+    async def _look(self) -> None:
+        """What is measured for those alone who look: the processes, and what the logs hold."""
+        try:
+            processes = await self.hh.link.api.app_processes(self.app_id)
+            logs = await self.hh.link.log_files(self.app_id)
+        except HomeHelperError:
+            # The status line tells what is wrong with the engine; an older one knows no processes.
+            return
+        if (processes, logs) != (self._processes, self._logs):
+            self._processes, self._logs = processes, logs
+            self.load()
 
     def target_ids(self) -> list[str]:
         return [self.app_id]
@@ -189,6 +212,10 @@ class AppPage(HomeScreen):
         lines.append([])
         self._health(app, say)
         lines.append([])
+        if app.process_id is not None and (tree := tree_lines(self._processes, looks, glyphs)):
+            lines += [*tree, []]
+        if self._logs:
+            say("Logs", log_words(self._logs))
         for warning in app.warnings:
             say("Warning", sanitise(warning, 300), looks.warning)
         self._about(app, say)
