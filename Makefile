@@ -10,7 +10,7 @@ run: $(STAMP)
 	$(BIN)/hhtui --demo
 
 test: $(STAMP) check
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS) \
+	$(BIN)/python -m pytest -n 3 --dist loadgroup $(PYTEST_ARGS) \
 	  || { echo "Once more, alone: what failed while another test kept the machine busy"; \
 	       $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
 

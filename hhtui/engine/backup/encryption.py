@@ -117,7 +117,7 @@ def _reason(stderr: str) -> str:
     """The line that tells: age's first error (an invitation to report it follows), GnuPG's last."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     told = [line.partition("error: ")[2] for line in lines if line.startswith("age: error: ")] or lines[-1:]
-    return sanitise(re.sub(r"^(gpg: )?(/\S+: )?", "", told[0]), 200) if told else ""
+    return sanitise(re.sub(r"^(gpg: )?(/\S+: )?", "", told[0]), 1000) if told else ""
 
 
 def _hint(reason: str) -> str:
