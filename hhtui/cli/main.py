@@ -43,6 +43,8 @@ COMMANDS = {
     "completion": "hhtui.cli.completion:completion",
 }
 
+_LONGEST_NAME = 40
+
 
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are asked for."""
@@ -71,7 +73,8 @@ class LazyGroup(click.Group):
 def _similar(name: str) -> str:
     from difflib import get_close_matches
 
-    near = get_close_matches(name, COMMANDS, n=1)
+    # Comparing takes the square of the length.
+    near = get_close_matches(name, COMMANDS, n=1) if len(name) < _LONGEST_NAME else []
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

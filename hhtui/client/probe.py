@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from shlex import quote
 
 from hhtui.client.ssh import UnreachableError, label_of
-from hhtui.errors import HomeHelperError, NoEngineError
+from hhtui.errors import HomeHelperError, NoEngineError, UsageError
 from hhtui.text import sanitise
 
 BEGIN, END = "hhtui-probe-begin", "hhtui-probe-end"
@@ -74,6 +74,8 @@ class RemoteHome:
 
 def script(home: str | None) -> bytes:
     """The script for ``sh``; ``home`` is what the user gave with ``--home``."""
+    if home is not None and "\n" in home:
+        raise UsageError("--home: a folder with a line break in its name cannot be reached over SSH")
     return f"given={quote(home or '')}\n{_SCRIPT}".encode("utf-8", "surrogateescape")
 
 

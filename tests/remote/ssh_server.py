@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import threading
@@ -125,12 +126,12 @@ class SshServer:
             env=environ,
             start_new_session=True,
         )
-        try:
-            await process.redirect(child.stdin, child.stdout, child.stderr)
-            process.exit(await child.wait())
-        finally:
-            process.close()
-            await process.wait_closed()
+        assert child.stdin is not None and child.stdout is not None and child.stderr is not None
+        feeding = asyncio.create_task(_pump(process.stdin, child.stdin))
+        # All that it says is on its way before the end is told.
+        await asyncio.gather(_pump(child.stdout, process.stdout), _pump(child.stderr, process.stderr))
+        process.exit(await child.wait())
+        feeding.cancel()
 
     async def _cut(self) -> None:
         if self._server is not None:
@@ -141,3 +142,13 @@ class SshServer:
             connection.abort()
             await connection.wait_closed()
         self.connections.clear()
+
+
+async def _pump(source: Any, target: Any) -> None:
+    """Hand on what comes until its end; an end of the connection is one, too."""
+    with contextlib.suppress(OSError, asyncssh.Error):
+        while data := await source.read(65536):
+            target.write(data)
+            await target.drain()
+    if isinstance(target, asyncio.StreamWriter):
+        target.close()

@@ -158,6 +158,13 @@ def test_a_machine_without_hhtui_is_told(remote: Remote, server: SshServer, tmp_
     assert (ran.code, ran.err) == (1, "hhtui: kitchen: hhtui is not found there; install it there, or put it in PATH\n")
 
 
+def test_a_folder_with_a_line_break_in_its_name_is_refused(remote: Remote) -> None:
+    told = remote("--host", "kitchen", "--home", "/tmp/a\nb", "status")
+    assert (told.code, told.err) == (
+        2, "hhtui: --home: a folder with a line break in its name cannot be reached over SSH\n"
+    )  # fmt: skip
+
+
 def test_a_program_that_pipx_installed_is_found(remote: Remote, server: SshServer, tmp_path: Path) -> None:
     place = tmp_path / ".local" / "bin"
     place.mkdir(parents=True)

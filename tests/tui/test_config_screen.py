@@ -62,6 +62,21 @@ async def test_an_edit_is_shown_checked_compared_and_saved() -> None:
         assert session.line("logging.max_files").split()[1:3] == ["logging.max_files", "file"]
 
 
+async def test_a_file_that_was_changed_while_the_differences_are_shown_is_not_overwritten_unseen() -> None:
+    async with running() as session:
+        await opened(session, "logging.max_files")
+        await session.press("e")
+        await typed(session, "25", 2)
+        await session.press("s")
+        await session.shows("- 10", "+ 25")
+        session.transport.file["logging"] = {"max_files": 12}
+        await session.press("y")
+        await session.shows("changed meanwhile", "- 12", "+ 25")
+        assert session.transport.file["logging"] == {"max_files": 12}
+        await session.press("y")
+        await session.until(lambda: session.transport.file["logging"] == {"max_files": 25})
+
+
 async def test_a_wrong_value_is_told_at_its_key_and_not_saved() -> None:
     async with running() as session:
         await opened(session, "process_manager.port_range.start")

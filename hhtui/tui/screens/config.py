@@ -11,7 +11,7 @@ from textual.binding import BindingType
 from hhtui.errors import HomeHelperError, InvalidInputError
 from hhtui.tui import keymap
 from hhtui.tui.cells import Piece, wrap
-from hhtui.tui.config_edits import ConfigEdits
+from hhtui.tui.config_edits import Change, ConfigEdits
 from hhtui.tui.keymap import Place
 from hhtui.tui.screens.base import HomeScreen
 from hhtui.tui.screens.choice import ChoiceScreen
@@ -191,12 +191,20 @@ class ConfigScreen(HomeScreen):
             key, error = next(iter(self.edits.errors.items()))
             self.hh.say(f"Not saved: {key}: {error}", "error")
         else:
-            self.app.push_screen(ConfigDiff(f"Save to {self.edits.path}", self.edits.changes(), self._save))
+            changes = self.edits.changes()
+            self.app.push_screen(ConfigDiff(f"Save to {self.edits.path}", changes, lambda: self._save(changes)))
 
     @work(thread=False, group="config-write", exclusive=True, exit_on_error=True)
-    async def _save(self) -> None:
+    async def _save(self, shown: list[Change]) -> None:
         saved = dict(self.edits.pending)
         try:
+            self.edits.take_view(await self.hh.link.api.config())
+            if self.edits.changes() != shown:
+                # Somebody else wrote meanwhile: what was agreed to is not what would be done.
+                self.hh.say("The configuration was changed meanwhile: look at the differences again.", "warning")
+                self.load()
+                self.action_save()
+                return
             view = await self.hh.link.api.patch_config(self.edits.patch())
         except HomeHelperError as error:
             self.edits.failed(next(iter(saved), ""), error.message)

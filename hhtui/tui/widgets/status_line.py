@@ -94,7 +94,12 @@ class StatusLine(LineView, can_focus=False):
             case Connection.STARTING:
                 pieces.append((f"{glyphs.status[Status.STARTING]} starting the engine", looks.accent))
             case Connection.LOST:
-                pieces.append((f"{glyphs.status[Status.FAILED]} no engine", looks.bad))
+                pieces.append(
+                    (
+                        f"{glyphs.status[Status.FAILED]} {'no engine' if self.hh.home_is_here else 'not connected'}",
+                        looks.bad,
+                    )
+                )
             case Connection.UP:
                 pieces += self._engine(words > 0)
         pieces += self._counts(words == 2)
