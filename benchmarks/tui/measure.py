@@ -17,7 +17,6 @@ from benchmarks.tui.programs import Program, answers, cost, empty_app, first_pai
 from benchmarks.workloads.settings import Settings
 
 SMALL, NORMAL = (80, 24), (120, 40)
-TITLE = "the interface on its terminal"
 _STILL = "import sys; from tests.tui.in_terminal import main; sys.exit(main('own'))"
 
 

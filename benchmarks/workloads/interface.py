@@ -5,16 +5,17 @@ from __future__ import annotations
 import sys
 
 from benchmarks.figures import Figure
-from benchmarks.tui.measure import TITLE
-from benchmarks.tui.measure import run as measure
-from benchmarks.tui.peers import install_peers
 from benchmarks.workloads.settings import Settings
 
-__all__ = ["TITLE", "run"]
+TITLE = "the interface on its terminal"
 
 
 def run(settings: Settings) -> list[Figure]:
     """Measure it; what cannot be compared with here is told."""
+    # The package below also runs alone, and takes its settings from here.
+    from benchmarks.tui.measure import run as measure
+    from benchmarks.tui.peers import install_peers
+
     for line in install_peers():
         print(f"left out: {line}", file=sys.stderr)
     return measure(settings)
