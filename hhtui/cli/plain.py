@@ -5,9 +5,12 @@ Every command of the command line works; nothing that was printed is drawn over,
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -42,6 +45,7 @@ _READING_PARTS = {
     "engine": frozenset(("status",)),
     "service": frozenset(("show",)),
 }
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 _WORTH_TELLING = frozenset(("failed", "invalid", "backoff"))
 
 
@@ -68,8 +72,9 @@ class PlainInterface:
 
     def run(self) -> int:
         """Take commands until the end; 0, or the last command's exit code where no person types them."""
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in _ENDING:
             signal.signal(number, _end)
+        _insist_on_signals()
         try:
             if self._asking:
                 _prepare_typing(self._words)
@@ -218,7 +223,29 @@ class PlainInterface:
 
 
 def _end(number: int, _: FrameType | None) -> None:
+    for each in _ENDING:
+        signal.signal(each, signal.SIG_IGN)
     raise _EndedBySignal(number)
+
+
+def _insist_on_signals() -> None:
+    """Send an ending signal again until it has been taken.
+
+    One that comes in the instant before readline begins to wait is seen after the next key, and no sooner.
+    """
+    reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    os.set_blocking(reading, True)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    ours = threading.get_ident()
+
+    def insist() -> None:
+        while data := os.read(reading, 1):
+            if data[0] in _ENDING:
+                for _ in range(50):
+                    time.sleep(0.1)
+                    signal.pthread_kill(ours, data[0])
+
+    threading.Thread(target=insist, daemon=True, name="signals").start()
 
 
 def _only_reads(words: Sequence[str]) -> bool:
