@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 from hhtui.engine.logs.merged import MergedLog
-from hhtui.engine.logs.page_text import CAPTURED, TextBudget
+from hhtui.engine.logs.page_text import CAPTURED, TextBudget, page_of
 from hhtui.engine.logs.runs import Run, run_between
 from hhtui.engine.logs.scan import Span
 from hhtui.engine.logs.search_process import chosen
@@ -29,35 +29,21 @@ def merged_page(streams: Mapping[str, LogStream], app_id: str, name: str, query:
     if query.until is not None:
         behind = max(min(behind, log.number_since(query.until + _MILLISECOND)), first)
     size, number = query.page_size, query.page
+    if query.offset is not None or query.at is not None:
+        number = _page_with(log, (first, behind), query)
+    page = (0, size) if following else ((number - 1) * size, size)
     matches: set[int] | None = None
     if not query.search:
         total = behind - first
-        if query.offset is not None or query.at is not None:
-            number = _page_with(log, (first, behind), query)
-        page = (0, size) if following else ((number - 1) * size, size)
         low, high = chosen(page, not following, total)
         spans = [(first + low, first + high)]
     else:
-        page = (0, size) if following else ((number - 1) * size, size)
         total, numbers = _found(log, list(streams.values()), (first, behind), query, page, from_end=not following)
         matches = set(numbers)
         spans = surroundings(numbers, query.context, log.count)
     lines = list(_texts(log, names, spans, runs, matches))
-    end = log.offset(log.all)
-    if following and total > size:
-        last = next(line for line in reversed(lines) if line.match)
-        end = last.offset + last.size + 1
-    return LogPage(
-        app_id=app_id,
-        name=name,
-        page=1 if following else number,
-        pages=max(-(-total // size), 1),
-        page_size=size,
-        total_lines=total,
-        lines=lines,
-        start=log.offset(log.split(0)),
-        end=end,
-    )
+    start, end = log.offset(log.split(0)), log.offset(log.all)
+    return page_of(app_id, name, query, lines, number=number, total=total, start=start, end=end)
 
 
 def _page_with(log: MergedLog, span: Span, query: LogQuery) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hhtui.engine.logs.line_map import LineMap
 from hhtui.engine.logs.merged_page import merged_page
-from hhtui.engine.logs.page_text import CAPTURED, TextBudget
+from hhtui.engine.logs.page_text import CAPTURED, TextBudget, page_of
 from hhtui.engine.logs.rotation import LOG_FILE
 from hhtui.engine.logs.runs import Run, read_runs, run_between
 from hhtui.engine.logs.scan import Span
@@ -120,20 +120,7 @@ def _page(stream: LogStream, app_id: str, name: str, query: LogQuery, runs: list
             found = (read_line(stream, position) for position in positions)
     texts = list(_texts(stream, found, captured, runs, matches))
     follow_from = stream.absolute(min(end, complete)) if stream.size else stream.absolute(0)
-    if following and total > size:
-        last = next(line for line in reversed(texts) if line.match)
-        follow_from = last.offset + last.size + 1
-    return LogPage(
-        app_id=app_id,
-        name=name,
-        page=1 if following else number,
-        pages=max(-(-total // size), 1),
-        page_size=size,
-        total_lines=total,
-        lines=texts,
-        start=stream.absolute(0),
-        end=follow_from,
-    )
+    return page_of(app_id, name, query, texts, number=number, total=total, start=stream.absolute(0), end=follow_from)
 
 
 def _line_spans(stream: LogStream, lines: LineMap, bounds: Span, query: LogQuery, captured: bool) -> list[Span]:
