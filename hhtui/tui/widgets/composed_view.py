@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-
 from hhtui.tui.cells import Piece
-from hhtui.tui.widgets.line_view import LineView
+from hhtui.tui.widgets.held_lines import HeldLines
 
 
-class ComposedView(LineView):
+class ComposedView(HeldLines):
     """Keeps the lines of ``compose_lines``; ``load`` composes them anew and redraws those that differ."""
-
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self._lines: list[list[Piece]] = []
 
     def compose_lines(self) -> list[list[Piece]]:
         """All lines for ``content_size``; none while nothing is known."""
@@ -34,15 +28,6 @@ class ComposedView(LineView):
         super().notify_style_update()
         if self.is_mounted:
             self._lines = self.compose_lines()
-
-    def count(self) -> int:
-        return len(self._lines)
-
-    def key(self, index: int) -> Hashable:
-        return tuple(self._lines[index])
-
-    def draw(self, index: int, width: int) -> list[Piece]:
-        return self._lines[index]
 
     def draw_empty(self, row: int, width: int) -> list[Piece]:
         return [(" No figures yet.", self.looks.dim)] if row == 0 else []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable
 
 from rich.cells import cell_len
 
@@ -14,7 +13,7 @@ from hhtui.tui.link import Connection
 from hhtui.tui.records import Redis
 from hhtui.tui.themes import Looks
 from hhtui.tui.widgets.gauges import summary
-from hhtui.tui.widgets.line_view import LineView
+from hhtui.tui.widgets.held_lines import HeldLines
 from hhtui.tui.words import LOOK_OF_STATUS, age
 
 # Every state, the ones worth a look first.
@@ -32,13 +31,13 @@ _ORDER = (
 )
 
 
-class StatusLine(LineView, can_focus=False):
+class StatusLine(HeldLines, can_focus=False):
     """One line, one more for each problem (three at most), and one for the machine where its panel is not shown."""
 
     def __init__(self, *, hardware: bool = False) -> None:
         super().__init__()
         self.hardware = hardware
-        self._lines: list[list[Piece]] = [[]]
+        self._lines = [[]]
 
     def on_mount(self) -> None:
         """Show what is known already."""
@@ -136,15 +135,6 @@ class StatusLine(LineView, can_focus=False):
         last, style = pieces[-1]
         pieces[-1] = (last.rstrip(), style)
         return pieces
-
-    def count(self) -> int:
-        return len(self._lines)
-
-    def key(self, index: int) -> Hashable:
-        return tuple(self._lines[index])
-
-    def draw(self, index: int, width: int) -> list[Piece]:
-        return self._lines[index]
 
 
 def redis_words(redis: Redis, looks: Looks, *, short: bool) -> Piece:
