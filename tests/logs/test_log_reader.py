@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hhtui.engine.logs import line_map, scan, search_process, stream
+from hhtui.engine.logs import expression_search, line_map, opened, scan, stream
 from hhtui.engine.logs.reader import list_logs, read_page
 from hhtui.errors import InvalidInputError, NotFoundError
 from hhtui.model.log import LogLine, LogQuery
@@ -246,7 +246,7 @@ def test_a_bad_expression_is_told_in_one_line(logs: Path) -> None:
 def test_an_expression_that_runs_away_is_stopped_and_freezes_nobody(
     logs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_process, "DEADLINE_SECONDS", 0.7)
+    monkeypatch.setattr(expression_search, "DEADLINE_SECONDS", 0.7)
     (logs / "app.log").write_text("a" * 60 + "!\n")
     ticks = 0
     done = threading.Event()
@@ -261,12 +261,18 @@ def test_an_expression_that_runs_away_is_stopped_and_freezes_nobody(
     start = time.monotonic()
     try:
         with pytest.raises(InvalidInputError, match=r"took longer than 0\.7 s"):
-            read_page(logs, "a", "app", LogQuery(search="(a+)+$", regex=True))
+            read_page(logs, "a", "app", LogQuery(search="(a+)+(?<=b)", regex=True))
     finally:
         done.set()
         thread.join()
     assert time.monotonic() - start < 3
     assert ticks > 20
+
+
+def test_an_expression_that_runs_away_in_python_is_answered_where_grep_knows_it(logs: Path) -> None:
+    (logs / "app.log").write_text("a" * 60 + "!\n" + "a" * 60 + "\n")
+    page = read_page(logs, "a", "app", LogQuery(search="(a+)+$", regex=True))
+    assert [line.text for line in page.lines] == ["a" * 60]
 
 
 def test_times_are_found_although_the_clock_jumped(logs: Path) -> None:
@@ -366,7 +372,7 @@ async def test_reading_while_the_log_rotates_sees_one_stream(rig_: Rig) -> None:
 
 async def test_a_rotation_between_looking_and_opening_is_noticed(rig_: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     rig_.write(number_lines(0, 6000))
-    archives = stream.archives
+    archives = opened.archives
     left = 3
 
     def rotated_after(folder: int, name: str) -> list[int]:
@@ -377,7 +383,7 @@ async def test_a_rotation_between_looking_and_opening_is_noticed(rig_: Rig, monk
             rig_.write(number_lines(6000, 8000))
         return numbers
 
-    monkeypatch.setattr(stream, "archives", rotated_after)
+    monkeypatch.setattr(opened, "archives", rotated_after)
     page = read_page(rig_.logs, "a", "app", LogQuery(page_size=5000))
     assert page.total_lines == 12_000
     assert page.lines[-1].text == "line 7999"

@@ -10,9 +10,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from re import _constants as sre  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
-from typing import Any
 
 from hhtui.engine.logs.stream import LINE_LIMIT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 Matcher = Callable[[bytes], Iterator[int]]
 # With more lines than this for each place of the needle, only the lines that hold it are looked at.

@@ -8,8 +8,7 @@ from datetime import timedelta
 from hhtui.engine.logs.merged import MergedLog
 from hhtui.engine.logs.page_text import CAPTURED, TextBudget, page_of
 from hhtui.engine.logs.runs import Run, run_between
-from hhtui.engine.logs.scan import Span
-from hhtui.engine.logs.search_process import chosen
+from hhtui.engine.logs.scan import Span, chosen
 from hhtui.engine.logs.searching import search, surroundings
 from hhtui.engine.logs.stream import LogStream
 from hhtui.model.log import LogLine, LogPage, LogQuery

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from hhtui.engine.logs.line_map import LineMap
 from hhtui.engine.logs.merged_page import merged_page
+from hhtui.engine.logs.opened import open_log
 from hhtui.engine.logs.page_text import CAPTURED, TextBudget, page_of
 from hhtui.engine.logs.rotation import LOG_FILE
 from hhtui.engine.logs.runs import Run, read_runs, run_between
-from hhtui.engine.logs.scan import Span
-from hhtui.engine.logs.search_process import chosen
+from hhtui.engine.logs.scan import Span, chosen
 from hhtui.engine.logs.searching import search, surroundings
 from hhtui.engine.logs.stream import LogStream, RawLine, read_line, read_lines
 from hhtui.engine.logs.timed_lines import TimedLines, microseconds
@@ -82,7 +82,7 @@ def read_page(log_dir: Path, app_id: str, name: str, query: LogQuery) -> LogPage
         streams: dict[str, LogStream] = {}
         for part in dict.fromkeys(names):
             with suppress(OSError):
-                streams[part] = opened.enter_context(LogStream.open(log_dir, part + ".log"))
+                streams[part] = opened.enter_context(open_log(log_dir, part + ".log"))
         if not streams:
             known = ", ".join(file.name for file in list_logs(log_dir)) or "none yet"
             raise NotFoundError(f"{app_id} has no log {name!r}; its logs: {known}", app_id=app_id, name=name)

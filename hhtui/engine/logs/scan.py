@@ -90,3 +90,12 @@ def find(
                 if first <= number < behind:
                     chosen.append(position + start)
     return total, chosen
+
+
+def chosen(page: Span, from_end: bool, total: int) -> Span:
+    """Which of ``total`` lines a page of (skip, count) holds, as first and behind-last."""
+    skip, count = page
+    if from_end:
+        behind = max(total - skip, 0)
+        return max(behind - count, 0), behind
+    return min(skip, total), min(skip + count, total)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from hhtui.engine.logs.scan import Span, find, literal
-from hhtui.engine.logs.search_process import chosen, find_expression
+from hhtui.engine.logs.expression_search import find_expression
+from hhtui.engine.logs.scan import Span, chosen, find, literal
 from hhtui.engine.logs.stream import LogStream
 from hhtui.model.log import LogQuery
 
@@ -16,7 +16,7 @@ def search(
     """(number of matching lines in the places, positions of those of the page); InvalidInputError."""
     text = query.search or ""
     if query.regex:
-        return find_expression(stream, places, text, page, from_end)
+        return find_expression(stream, places, text, page, from_end=from_end)
     return find(stream, places, literal(text), lambda total: chosen(page, from_end, total))
 
 
