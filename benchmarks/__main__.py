@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks.figures import Figure, table
-from benchmarks.install import BENCH, compile_app, install_peers
+from benchmarks.install import BENCH, compile_app, compile_project, install_peers
 from benchmarks.machine import machine_line
 from benchmarks.peers import PEERS
 from benchmarks.peers.base import Peer
@@ -35,6 +35,7 @@ def main() -> int:
     for line in install_peers():
         print(f"left out: {line}", file=sys.stderr)
     compile_app()
+    compile_project()
     wanted = set(options.peers.split(",")) if options.peers else None
     peers: list[type[Peer]] = []
     versions: dict[str, str] = {}

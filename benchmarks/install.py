@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import subprocess
@@ -37,6 +38,11 @@ def install_peers() -> list[str]:
     elif packages:
         missing.append(f"{', '.join(packages)}: not installed (apt install {' '.join(packages)})")
     return missing
+
+
+def compile_project() -> None:
+    """Byte code of our own modules, which pip makes of those that it installs: the peers' is there."""
+    compileall.compile_dir(ROOT / "hhtui", quiet=2)
 
 
 def _run(argv: list[str], missing: list[str], names: str) -> None:

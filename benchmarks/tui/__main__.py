@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.figures import Figure, table
-from benchmarks.install import BENCH
+from benchmarks.install import BENCH, compile_project
 from benchmarks.machine import machine_line
 from benchmarks.tui.measure import run
 from benchmarks.tui.peers import install_peers, versions
@@ -22,6 +22,7 @@ def main() -> int:
     options = parser.parse_args()
     for line in install_peers():
         print(f"left out: {line}", file=sys.stderr)
+    compile_project()
     figures: list[Figure] = run(Settings([], options.quick))
     machine, told = machine_line(), versions()
     print(f"{machine}\n{told}\n\n{table(figures)}")
