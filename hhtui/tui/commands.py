@@ -12,6 +12,7 @@ from textual.content import Content
 from hhtui.model.states import Verb
 from hhtui.text import sanitise
 from hhtui.tui import keymap
+from hhtui.tui.visiting import visit
 from hhtui.tui.words import name_of
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class HomeCommands(Provider):
         for app in hh.link.snapshot.apps.values():
             name = sanitise(name_of(app), 60)
             yield Offer(f"Open {name}", app.app_id, partial(hh.open_app, app.app_id))
+            yield Offer(f"Visit {name}", app.app_id, partial(visit, hh, app))
             yield Offer(f"Logs of {name}", app.app_id, partial(hh.open_logs, app.app_id))
             if not hh.read_only:
                 for verb in _VERBS:

@@ -87,6 +87,8 @@ KEYS: tuple[Key, ...] = (
     Key("app.reset", Place.APPS, "R", "command('reset')", "Forget its failures, so that it may start again",
         "", True, True),
     Key("app.logs", Place.APPS, "l", "open_logs", "The app's logs on a screen of their own", "logs", palette=True),
+    Key("app.visit", Place.APPS, "v", "visit", "Open the app's page in a browser; over SSH its address is copied",
+        "visit", palette=True),
     Key("app.copy_url", Place.APPS, "y", "copy_url", "Copy the app's address", palette=True),
     Key("apps.mark", Place.APPS, "space", "mark", "Select or unselect; keys then act on all selected", "select"),
     Key("apps.mark_all", Place.APPS, "ctrl+a", "mark_all", "Select all shown, or none"),

@@ -30,7 +30,7 @@ async def test_each_action_is_in_the_palette_where_it_works(place: Place) -> Non
 async def test_apps_verbs_and_themes_are_in_the_palette() -> None:
     async with running() as session:
         found = offered(session)
-        for verb in ("Start", "Stop", "Restart", "Install", "Enable", "Disable", "Reset", "Open", "Logs of"):
+        for verb in ("Start", "Stop", "Restart", "Install", "Enable", "Disable", "Reset", "Open", "Visit", "Logs of"):
             assert f"{verb} Garden garden" in found
         for name in themes.OFFERED:
             assert any(line.startswith(f"Theme: {name} ") for line in found)

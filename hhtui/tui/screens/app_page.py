@@ -40,6 +40,7 @@ _COMMANDS = (
     "app.enable",
     "app.reset",
     "app.logs",
+    "app.visit",
     "app.copy_url",
 )
 

@@ -10,7 +10,8 @@ from textual.screen import Screen
 
 from hhtui.model.states import Verb
 from hhtui.tui.messages import AppsChanged
-from hhtui.tui.records import BusMessage
+from hhtui.tui.records import App, BusMessage
+from hhtui.tui.visiting import copy, visit
 from hhtui.tui.widgets.filter_input import FilterInput
 from hhtui.tui.widgets.key_bar import KeyBar
 from hhtui.tui.widgets.line_view import LineView
@@ -125,13 +126,19 @@ class HomeScreen(Screen[None]):
 
     def action_copy_url(self) -> None:
         """Put the app's address into the clipboard of the user's terminal (OSC 52)."""
-        app = self.hh.link.snapshot.apps.get(self.current_id() or "")
+        app = self._current_app()
         url = url_of(app, self.hh.host) if app else None
         if app is None or url is None:
             self.hh.say("This app has no address: it has no port yet.", "warning")
-            return
-        self.app.copy_to_clipboard(url)
-        self.hh.say(f"{name_of(app)}: {url} is copied (where the terminal allows it)")
+        else:
+            copy(self.hh, name_of(app), url)
+
+    def action_visit(self) -> None:
+        """The app's page in a browser, or its address where no browser would be seen."""
+        visit(self.hh, self._current_app())
+
+    def _current_app(self) -> App | None:
+        return self.hh.link.snapshot.apps.get(self.current_id() or "")
 
 
 def _ignore(_: object) -> None:

@@ -25,7 +25,7 @@ PANELS = ("apps", "hardware", "log", "events")
 _PLACES = {"apps": Place.APPS, "hardware": Place.HARDWARE, "log": Place.LOG, "events": Place.EVENTS}
 _APP_KEYS = tuple(
     key.id for key in keymap.KEYS if key.place is Place.APPS and key.action.split("(")[0] in
-    ("command", "autostart", "open_logs", "copy_url")
+    ("command", "autostart", "open_logs", "visit", "copy_url")
 )  # fmt: skip
 NARROW, SHORT = 100, 30
 _NEIGHBOUR = {"apps": "hardware", "hardware": "apps", "log": "events", "events": "log"}
