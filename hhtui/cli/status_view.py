@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hhtui.cli.console import BOLD, DIM, Console, Table, fitted
 from hhtui.cli.states import colours_of, local_time, proof_line, runtime, state_text, text_of, uptime_of, why
+from hhtui.client.app_sizes import sizes_words
 from hhtui.client.wire import skew
 from hhtui.errors import HomeHelperError, NotFoundError, UnknownAppError
 from hhtui.text import human_bytes, human_duration, sanitise
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from hhtui.client.sync import EngineClient
 
 _LAST_LINES = 10
+# What a person waits for a large folder; another call shows the rest.
+_COUNTING_SECONDS = 2.0
 
 
 def show_status(console: Console, apps: str, client: EngineClient, app_id: str | None) -> None:
@@ -21,10 +24,11 @@ def show_status(console: Console, apps: str, client: EngineClient, app_id: str |
     if app_id is not None:
         record = client.app(app_id)
         processes = _processes(client, app_id) if runtime(record).get("process_id") else []
+        sizes = _sizes(client, app_id)
         if console.json:
-            console.document({**record, "processes": processes})
+            console.document({**record, "processes": processes, "sizes": sizes})
             return
-        _print_app(console, record)
+        _print_app(console, record, sizes)
         _print_processes(console, processes)
         _print_last_lines(console, record, client)
         return
@@ -87,7 +91,7 @@ def _print_table(console: Console, records: list[dict[str, Any]]) -> None:
     table.print()
 
 
-def _print_app(console: Console, record: dict[str, Any]) -> None:
+def _print_app(console: Console, record: dict[str, Any], sizes: dict[str, Any] | None) -> None:
     info = runtime(record)
     state = text_of(record.get("status"))
     name, version = text_of(record.get("name")), text_of(record.get("version"))
@@ -97,7 +101,7 @@ def _print_app(console: Console, record: dict[str, Any]) -> None:
     words = console.colour(state_text(console, state), *colours_of(state))
     console.data(f"{words}: {reason}" if reason else words)
     warnings = [("warning", str(warning)) for warning in record.get("warnings") or []]
-    console.pairs([*_details(record, info), *warnings])
+    console.pairs([*_details(record, info), ("sizes", sizes_words(sizes) if sizes else ""), *warnings])
 
 
 def _details(record: dict[str, Any], info: dict[str, Any]) -> list[tuple[str, str]]:
@@ -142,6 +146,14 @@ def _processes(client: EngineClient, app_id: str) -> list[dict[str, Any]]:
         return client.app_processes(app_id)
     except (NotFoundError, UnknownAppError):
         return []
+
+
+def _sizes(client: EngineClient, app_id: str) -> dict[str, Any] | None:
+    """What the app takes on its disks, as far as that is counted at once; nothing from an engine that tells it not."""
+    try:
+        return client.app_sizes(app_id, wait=_COUNTING_SECONDS)
+    except (NotFoundError, UnknownAppError):
+        return None
 
 
 def _print_processes(console: Console, processes: list[dict[str, Any]]) -> None:

@@ -109,6 +109,10 @@ class EngineLink:
         """Every AppProcess of the app's tree."""
         return await self._list("GET", f"{wire.app_path(app_id)}/processes")
 
+    async def app_sizes(self, app_id: str) -> Document:
+        """AppSizes, as far as they are counted."""
+        return await self._object("GET", f"{wire.app_path(app_id)}/sizes")
+
     async def config(self) -> Document:
         """ConfigView."""
         return await self._object("GET", "/api/v1/config")

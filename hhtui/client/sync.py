@@ -71,6 +71,11 @@ class EngineClient:
         """Every AppProcess of the app's tree."""
         return self._list("GET", f"{wire.app_path(app_id)}/processes")
 
+    def app_sizes(self, app_id: str, wait: float | None = None) -> Document:
+        """AppSizes, waiting at most ``wait`` seconds for what has to be counted."""
+        target = wire.target(f"{wire.app_path(app_id)}/sizes", {"wait": wait})
+        return self._object("GET", target, timeout=self.timeout + (wait or 0))
+
     def metrics(self) -> Document:
         """SystemMetrics."""
         return self._object("GET", "/api/v1/system/metrics")

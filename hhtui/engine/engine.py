@@ -37,6 +37,7 @@ from hhtui.engine.rooms import Rooms
 from hhtui.engine.start_time import correct_start
 from hhtui.errors import HomeHelperError
 from hhtui.model.app import AppRecord, Status, Verb
+from hhtui.model.app_sizes import AppSizes
 from hhtui.model.config_backup import ConfigBackup
 from hhtui.model.config_file import load_config
 from hhtui.model.engine import ConfigView, EngineInfo
@@ -229,6 +230,7 @@ class Engine(Rooms):
         self.fleet.release_all()
         await self.registry.flush()
         listener = await self._server.stop(hand_over=hand_over)
+        self.sizes.stop()
         await self.sampler.stop()
         await self.alerts.stop()
         await self.history.close()
@@ -304,6 +306,16 @@ class Engine(Rooms):
         """The app's process tree."""
         root = self.app(app_id).runtime_info.process_id
         return [] if root is None else await self._processes.tree(root, self._app_roots())
+
+    async def app_sizes(self, app_id: str, wait: float) -> AppSizes:
+        """What the app takes on its disks; the largest folder is counted last."""
+        folders = {
+            "files": Path(self.app(app_id).path),
+            "data": self.home.app_data(app_id),
+            "logs": self.home.app_logs(app_id),
+            "environment": self.home.app_venv(app_id),
+        }
+        return await self.sizes.sizes(app_id, folders, wait)
 
     def _app_roots(self) -> dict[int, str]:
         apps = {os.getpid(): "homehelper"}

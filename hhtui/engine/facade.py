@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hhtui.model.alert import Alert
 from hhtui.model.app import AppRecord, Verb
+from hhtui.model.app_sizes import AppSizes
 from hhtui.model.config import Config
 from hhtui.model.config_backup import ConfigBackup
 from hhtui.model.engine import ConfigView, EngineInfo
@@ -91,6 +92,12 @@ class EngineFacade(Protocol):
 
     async def app_processes(self, app_id: str) -> list[AppProcess]:
         """The app's processes, each behind its parent; looked at only for whoever asks. UnknownAppError."""
+
+    async def app_sizes(self, app_id: str, wait: float) -> AppSizes:
+        """What the app takes on its disks, counted anew if that is older than a minute; ``wait`` seconds at most.
+
+        UnknownAppError.
+        """
 
     async def log_files(self, app_id: str) -> list[LogFile]:
         """The log files of an app, or of ``homehelper`` or ``system``; UnknownAppError."""

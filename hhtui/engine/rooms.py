@@ -17,6 +17,7 @@ from hhtui.engine.bus.bus import EventBus
 from hhtui.engine.bus.redis_service import RedisService
 from hhtui.engine.config_watch import ConfigKeeper
 from hhtui.engine.fleet import Fleet
+from hhtui.engine.hardware.app_sizes import AppSizesCounter
 from hhtui.engine.hardware.history import MetricsHistory
 from hhtui.engine.hardware.reader import HardwareReader
 from hhtui.engine.hardware.sampler import MetricsSampler, TrackedApp
@@ -117,6 +118,7 @@ class Rooms:
             history=self.history,
             on_throttled=lambda data: self._publish(EventType.THROTTLED, "system", data),
         )
+        self.sizes = AppSizesCounter(lambda: set(self.fleet.supervisors))
         self.alerts = AlertWatch(
             self.bus, lambda: self.config.alerts, self.fleet.records, self.sampler.look_at_power, self.home.root
         )

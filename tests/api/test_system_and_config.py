@@ -138,3 +138,25 @@ async def test_the_backup_is_compared_and_restored_with_secrets_hidden(served: S
     # The file that was there is the backup now: restoring again brings it back.
     await served.link.restore_config()
     assert served.engine.config.metrics_interval_seconds == 30
+
+
+async def test_what_an_app_takes_on_its_disks_is_counted_for_who_may_do_everything(tmp_path: Path) -> None:
+    port = free_ports(1)
+    home = make_home(tmp_path / "home", system={"main_port": port})
+    make_app(home, "garden", "echo hello; sleep 1000")
+    async with Engine(home) as engine:
+        served = Served(engine, EngineLink(engine.home.engine_socket), port)
+        data = engine.home.app_data("garden")
+        data.mkdir(parents=True, exist_ok=True)
+        (data / "readings").write_bytes(b"x" * 300_000)
+        answer = await served.ask("GET /api/v1/apps/garden/sizes?wait=20")
+        sizes = json.loads(answer.body)
+        assert answer.status == 200
+        assert sizes["files"]["entries"] >= 1 and sizes["files"]["whole"]
+        assert 300_000 <= sizes["data"]["size_bytes"] < 400_000
+        assert sizes["environment"]["entries"] == 0
+        assert sizes["measured_at"].endswith("Z") and not sizes["measuring"]
+        assert await served.link.app_sizes("garden") == sizes
+        assert (await served.ask("GET /api/v1/apps/nobody/sizes")).status == 404
+        assert (await served.ask("GET /api/v1/apps/garden/sizes?wait=forever")).status == 422
+        assert (await served.ask("GET /api/v1/apps/garden/sizes", export=True)).status == 404

@@ -113,6 +113,13 @@ def test_status_of_an_app_shows_its_processes(hhtui: Hhtui) -> None:
     assert "processes" in hhtui("status", "broken", "--json").json
 
 
+def test_status_of_an_app_shows_what_it_takes_on_its_disks(hhtui: Hhtui) -> None:
+    sizes = hhtui("status", "web", "--json").json["sizes"]
+    assert sizes["files"]["entries"] >= 1
+    assert sizes["files"]["size_bytes"] > 0
+    assert "files " in hhtui("status", "web").out
+
+
 def test_the_shared_options_may_stand_before_the_command_too(hhtui: Hhtui) -> None:
     assert [record["app_id"] for record in hhtui("--json", "status").json] == ["broken", "hostile", "web"]
     assert hhtui("config", "--json", "get", "redis.port").json == 1

@@ -70,6 +70,13 @@ class FakeSystem:
                  "seconds": 59.0},
             ]
         }  # fmt: skip
+        self.app_sizes_answer: Document = {
+            "files": {"size_bytes": 24_576, "entries": 3, "whole": True},
+            "environment": {"size_bytes": 220_200_960, "entries": 18_211, "whole": True},
+            "data": {"size_bytes": 3_145_728, "entries": 12, "whole": True},
+            "logs": {"size_bytes": 81_920, "entries": 4, "whole": True},
+            "measured_at": iso(_NOW), "measuring": False,
+        }  # fmt: skip
         self.processes_answer: list[Document] = [
             {
                 "pid": 1200,
@@ -105,6 +112,10 @@ class FakeSystem:
     async def app_processes(self, app_id: str) -> list[Document]:
         self._asked(f"processes of {app_id}")
         return copy.deepcopy(self.app_processes_answer.get(app_id, []))
+
+    async def app_sizes(self, app_id: str) -> Document:
+        self._asked(f"sizes of {app_id}")
+        return copy.deepcopy(self.app_sizes_answer)
 
     async def redis_details(self) -> Document:
         self._asked("redis")

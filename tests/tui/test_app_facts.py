@@ -40,6 +40,21 @@ async def test_the_last_lines_of_stderr_the_schedule_and_changed_names_stand_on_
         )
 
 
+async def test_the_page_shows_what_the_app_takes_on_its_disks_as_it_is_counted() -> None:
+    transport = fake.FakeTransport()
+    whole = transport.app_sizes_answer
+    transport.app_sizes_answer = {"files": whole["files"], "environment": None, "measuring": True}
+    async with running(transport, size=(200, 50)) as session:
+        await session.on("thermometer")
+        await session.press("enter")
+        await session.until(lambda: "files 24.0 KiB, environment measuring…, data measuring…" in session.line("Sizes"))
+        more = {"size_bytes": 2**33, "entries": 500_001, "whole": False}
+        transport.app_sizes_answer = {**whole, "data": {"size_bytes": 0, "entries": 0, "whole": True}, "logs": more}
+        await session.until(
+            lambda: "files 24.0 KiB, environment 210.0 MiB, logs more than 8.0 GiB" in session.line("Sizes")
+        )
+
+
 async def test_an_update_under_a_running_app_tells_how_far_it_is() -> None:
     async with running(size=(200, 50)) as session:
         session.transport.change("garden", status="running", install_progress="Resolved 12 packages")

@@ -38,6 +38,7 @@ def settled(*keys: str, shows: str = "1 Apps") -> Callable[[Pilot[Any]], Any]:
         pytest.param(NORMAL, (), "line 1000", id="dashboard_normal"),
         pytest.param(WIDE, (), "line 1000", id="dashboard_wide"),
         pytest.param(SMALL, ("enter",), "Timeline", id="app_page_small"),
+        pytest.param(NORMAL, ("enter",), "Sizes", id="app_page_normal"),
         pytest.param(WIDE, ("enter", "m"), "homehelper.json", id="app_page_wide"),
         pytest.param(NORMAL, ("l",), "line 1000", id="log_viewer_normal"),
         pytest.param(WIDE, ("question_mark",), "Everywhere", id="help_wide"),

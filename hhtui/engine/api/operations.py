@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from hhtui.engine.api.requests import MAX_WAIT_SECONDS
 from hhtui.model.alert import Alert
 from hhtui.model.app import AppRecord, Verb
+from hhtui.model.app_sizes import AppSizes
 from hhtui.model.backup import BackupJob, BackupRequest, BackupStatus, RestoreRequest
 from hhtui.model.config import Config
 from hhtui.model.config_backup import ConfigBackup
@@ -119,6 +120,13 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("GET", "/api/v1/apps/{app_id}/processes"): Operation(
         "The app's processes now, each behind its parent.", [AppProcess], "apps", errors=(404,)
+    ),
+    ("GET", "/api/v1/apps/{app_id}/sizes"): Operation(
+        "What the app takes on its disks; counted anew for whoever asks, at most once a minute.",
+        AppSizes,
+        "apps",
+        (_query("wait", _WAIT["schema"], "Answer when it is counted, at the latest after so many seconds."),),
+        errors=(404,),
     ),
     ("GET", "/api/v1/system/metrics"): Operation("The machine's and the apps' figures.", SystemMetrics, "system"),
     ("GET", "/api/v1/system/metrics/history"): Operation(

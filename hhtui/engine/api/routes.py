@@ -80,6 +80,8 @@ class _Api:
         # Who runs what is no business of those who only may read the export.
         routes.append(Route("/api/v1/system/processes", self._processes, methods=["GET"]))
         routes.append(Route("/api/v1/apps/{app_id}/processes", self._app_processes, methods=["GET"]))
+        # Nor is the export to make the engine walk through folders.
+        routes.append(Route("/api/v1/apps/{app_id}/sizes", self._app_sizes, methods=["GET"]))
         routes += config_routes(self._facade)
         # One route for both methods, so that the answer to a wrong one names both.
         return [*routes, Route("/api/v1/config", self._config, methods=["GET", "PATCH"])]
@@ -147,6 +149,10 @@ class _Api:
 
     async def _app_processes(self, request: Request) -> Response:
         return JSONDocument(await self._facade.app_processes(request.path_params["app_id"]))
+
+    async def _app_sizes(self, request: Request) -> Response:
+        wait = requests.wait_seconds(request) or 0
+        return JSONDocument(await self._facade.app_sizes(request.path_params["app_id"], wait))
 
     async def _prometheus(self, _request: Request) -> Response:
         # Loaded at the first scrape: most homes have no Prometheus.

@@ -13,6 +13,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
 
+from hhtui.client.app_sizes import sizes_words
 from hhtui.errors import HomeHelperError
 from hhtui.model.states import Status
 from hhtui.text import human_bytes, sanitise
@@ -65,6 +66,7 @@ class AppPage(HomeScreen):
         self._ticks = 0
         self._processes: list[dict[str, Any]] = []
         self._logs: dict[str, int] = {}
+        self._sizes = ""
 
     def compose_body(self) -> ComposeResult:
         with Container(id="page"):
@@ -128,15 +130,17 @@ class AppPage(HomeScreen):
 
     @work(thread=False, group="processes", exclusive=True, exit_on_error=True)
     async def _look(self) -> None:
-        """What is measured for those alone who look: the processes, and what the logs hold."""
+        """What is measured for those alone who look: the processes, and what the logs and the folders hold."""
+        api = self.hh.link.api
         try:
-            processes = await self.hh.link.api.app_processes(self.app_id)
+            processes = await api.app_processes(self.app_id)
             logs = await self.hh.link.log_files(self.app_id)
+            sizes = sizes_words(await api.app_sizes(self.app_id))
         except HomeHelperError:
-            # The status line tells what is wrong with the engine; an older one knows no processes.
+            # The status line tells what is wrong with the engine; an older one knows no processes and no sizes.
             return
-        if (processes, logs) != (self._processes, self._logs):
-            self._processes, self._logs = processes, logs
+        if (processes, logs, sizes) != (self._processes, self._logs, self._sizes):
+            self._processes, self._logs, self._sizes = processes, logs, sizes
             self.load()
 
     def target_ids(self) -> list[str]:
@@ -217,6 +221,8 @@ class AppPage(HomeScreen):
             lines += [*tree, []]
         if self._logs:
             say("Logs", log_words(self._logs))
+        if self._sizes:
+            say("Sizes", self._sizes)
         for warning in app.warnings:
             say("Warning", sanitise(warning, 300), looks.warning)
         self._about(app, say)

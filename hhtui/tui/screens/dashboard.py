@@ -164,7 +164,8 @@ class Dashboard(HomeScreen):
         places = [_PLACES[name]] if name in PANELS else []
         if name in ("hardware", "apps", None):
             places = [Place.APPS]
-        self.key_bar.show(*places, Place.DASHBOARD)
+        # The palette needs the room; the app's page tells of it beside the address.
+        self.key_bar.show(*places, Place.DASHBOARD, without=("app.visit",))
 
     # What the link tells
 

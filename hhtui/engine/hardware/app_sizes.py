@@ -1,0 +1,86 @@
+"""What each app takes on its disks, counted only for whoever asks, and at most once a minute."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from hhtui.engine.hardware.folder_size import folder_size
+from hhtui.model.app_sizes import AppSizes, FolderSize
+from hhtui.model.event import utc_now
+
+KEPT_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class _Known:
+    """``at``: when the last count ended; ``done`` is set while none is under way."""
+
+    sizes: AppSizes = field(default_factory=AppSizes)
+    at: float = float("-inf")
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class AppSizesCounter:
+    """Counts one app after the other in a thread of its own: a walk over a slow card is to hold up nothing else."""
+
+    def __init__(self, apps: Callable[[], set[str]], clock: Callable[[], float] = time.monotonic) -> None:
+        self._apps = apps
+        self._clock = clock
+        self._known: dict[str, _Known] = {}
+        self._turn = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Count no more; a walk that is under way ends with its next file."""
+        self._stopped = True
+        for task in self._tasks:
+            task.cancel()
+
+    async def sizes(self, app_id: str, folders: Mapping[str, Path], wait: float = 0) -> AppSizes:
+        """What is known of the app's ``folders`` (AppSizes' fields); if that is older than a minute it is counted anew.
+
+        Waits for that at most ``wait`` seconds.
+        """
+        known = self._known.setdefault(app_id, _Known())
+        if not known.sizes.measuring and self._clock() - known.at >= KEPT_SECONDS and not self._stopped:
+            known.sizes = known.sizes.model_copy(update={"measuring": True})
+            known.done.clear()
+            task = asyncio.create_task(self._count(app_id, known, dict(folders)), name=f"sizes: {app_id}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        if wait and known.sizes.measuring:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(known.done.wait(), wait)
+        return known.sizes
+
+    async def _count(self, app_id: str, known: _Known, folders: dict[str, Path]) -> None:
+        async with self._turn:
+            for name, folder in folders.items():
+                size = await _in_a_thread(partial(folder_size, folder, lambda: self._stopped))
+                known.sizes = known.sizes.model_copy(update={name: size or FolderSize()})
+        known.sizes = known.sizes.model_copy(update={"measuring": False, "measured_at": utc_now()})
+        known.at = self._clock()
+        known.done.set()
+        self._known = {app: kept for app, kept in self._known.items() if app in self._apps()}
+
+
+async def _in_a_thread(work: Callable[[], FolderSize | None]) -> FolderSize | None:
+    """``work``'s result from a thread that nobody waits for when the process ends."""
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[FolderSize | None] = loop.create_future()
+
+    def run() -> None:
+        size = work()
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(lambda: None if result.done() else result.set_result(size))
+
+    threading.Thread(target=run, name="engine-sizes", daemon=True).start()
+    return await result
