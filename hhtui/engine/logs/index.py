@@ -86,19 +86,30 @@ def set_lines(descriptor: int, lines: int, counted: int) -> None:
 
 
 class IndexWriter:
-    """The index of the live file. Nothing here raises: a failing index costs times, never log bytes."""
+    """The index of the live file. Nothing here raises: a failing index costs times, never log bytes.
 
-    __slots__ = ("base", "end", "fd")
+    That of a log that never held anything is made with its first byte: a silent app costs the disk no file for it.
+    """
+
+    __slots__ = ("_waits_for", "base", "end", "fd")
 
     def __init__(self) -> None:
         self.fd = -1
         self.base = 0
         self.end = 0
+        self._waits_for: tuple[int, str, int] | None = None
 
     def attach(self, folder: int, log_name: str, inode: int, size: int, fresh_base: int) -> None:
         """Go on behind the last good record of the log's index; begin anew at ``fresh_base`` if it is lost."""
         self.close()
         self.base = fresh_base
+        if not size and not fresh_base and not _is_there(folder, index_name(log_name)):
+            self._waits_for = (folder, log_name, inode)
+            return
+        self._open(folder, log_name, inode, size)
+
+    def _open(self, folder: int, log_name: str, inode: int, size: int) -> None:
+        self._waits_for = None
         name = index_name(log_name)
         try:
             try:
@@ -124,7 +135,9 @@ class IndexWriter:
     def restart(self, inode: int, base: int) -> None:
         """Begin anew for a log that was emptied while it was open."""
         self.base = base
-        if self.fd >= 0:
+        if self._waits_for is not None:
+            self._open(*self._waits_for[:2], inode, 0)
+        elif self.fd >= 0:
             try:
                 self._begin(inode)
             except OSError:
@@ -137,6 +150,8 @@ class IndexWriter:
 
     def add(self, offset: int, time_us: int) -> None:
         """Note that the bytes from ``offset`` on arrived at ``time_us``."""
+        if self._waits_for is not None:
+            self._open(*self._waits_for, 0)
         if self.fd < 0 or self.end > offset + _FREE:
             return
         try:
@@ -147,6 +162,17 @@ class IndexWriter:
             pass
 
     def close(self) -> None:
+        self._waits_for = None
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+def _is_there(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        pass
+    return True
