@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from hhtui import __version__
 from hhtui.engine import own_figures
 from hhtui.engine.adoption import Survivor, end_orphans, find_survivors, rest, take_over
-from hhtui.engine.api.server import ApiServer
+from hhtui.engine.apps.launch import make_folders_of
 from hhtui.engine.backup.service import BackupService
 from hhtui.engine.bus.bus import EventBus
 from hhtui.engine.config_watch import ConfigKeeper
@@ -48,6 +48,7 @@ from hhtui.model.redis_status import RedisStatus
 from hhtui.paths import Home
 
 if TYPE_CHECKING:
+    from hhtui.engine.api.server import ApiServer
     from hhtui.model.metrics import SystemMetrics
 
 log = logging.getLogger("homehelper.engine")
@@ -55,6 +56,7 @@ log = logging.getLogger("homehelper.engine")
 # Blocking file I/O runs on this many threads, started with the engine so that their number never grows.
 _THREADS = 2
 _METRICS_AGE = 2.0
+_APPS_A_TURN = 10
 
 
 class Engine(Rooms):
@@ -135,12 +137,10 @@ class Engine(Rooms):
             log.warning("%s", warning)
         # Apps wait for a Redis server to be chosen, the engine does not.
         self._choosing_redis = self._loop.create_task(self.redis.start())
-        self._adopt_and_start(remembered)
+        await self._adopt_and_start(remembered)
         self._pipes.write_last_words(self.capture, self.home, self.fleet.supervisors)
         await self.discovery.start()
-        self._server = ApiServer(
-            self, self.home.engine_socket, host=self.config.system.host, port=self.config.system.main_port
-        )
+        self._server = self._api_server()
         try:
             listener = self._handover.listener() if self._handover else None
             for problem in await self._server.start(listener):
@@ -160,13 +160,23 @@ class Engine(Rooms):
         )
         self.notifier.ready(self.status_line())
 
-    def _adopt_and_start(self, remembered: LoadedRegistry) -> None:
+    def _api_server(self) -> ApiServer:
+        # What serves is loaded while the apps and Redis start.
+        from hhtui.engine.api.server import ApiServer
+
+        return ApiServer(self, self.home.engine_socket, host=self.config.system.host, port=self.config.system.main_port)
+
+    async def _adopt_and_start(self, remembered: LoadedRegistry) -> None:
         """Supervisors for what is there, what runs of it taken over, and what is to run started."""
         self._snapshot = ProcessTable().now()
         survivors = find_survivors(self._snapshot, self.services.home_id)
         found = self.discovery.scan()
+        starting = [app_id for app_id, app in found.items() if app.manifest is not None and app.manifest.autostart]
+        self._loop.run_in_executor(None, make_folders_of, self.home, starting)
         before: dict[str, Status] = {}
-        for app_id, app in found.items():
+        for number, (app_id, app) in enumerate(found.items()):
+            if not number % _APPS_A_TURN:
+                await asyncio.sleep(0)  # Redis is being started meanwhile
             record = remembered.records.get(app_id)
             before[app_id] = rest(record) if record is not None else Status.DISCOVERED
             self.fleet.add(app, record)

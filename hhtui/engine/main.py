@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import signal
@@ -44,6 +45,8 @@ async def _serve(root: Path, console: bool) -> int:
         watcher.attach_loop(asyncio.get_running_loop())
         asyncio.get_event_loop_policy().set_child_watcher(watcher)
     share_one_arena()
+    # Little of what a start makes goes again: it is looked at once, when the engine has settled.
+    gc.disable()
     installed = signature()
     loop = asyncio.get_running_loop()
     engine = Engine(root, console=console, handover=Handover.received())
@@ -68,7 +71,6 @@ async def _serve(root: Path, console: bool) -> int:
         if not engine.backups.restarting:
             raise
         _replace_image(root, console)
-    settle()
     _settle_later(engine, loop.time() + _SETTLED_AT_LAST, _SETTLED)
     while True:
         await engine.stopped.wait()
