@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from hhtui.model.states import Status
 from hhtui.text import sanitise
@@ -35,8 +35,7 @@ class Grouping(StrEnum):
     GROUP = "group"
 
 
-@dataclass(frozen=True, slots=True)
-class Heading:
+class Heading(NamedTuple):
     """The line above a group; ``app_ids`` are its apps, whether they are shown below it or not."""
 
     name: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hhtui.model.states import Health, Status
 from hhtui.tui import words
@@ -16,8 +16,7 @@ GRAPH = 10
 _LIVE = frozenset({Status.RUNNING, Status.STARTING, Status.STOPPING})
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """``width`` cells, shown when the panel has at least ``needs`` cells."""
 
     title: str
@@ -40,8 +39,7 @@ _COLUMNS = (
 _OF_PROCESS = frozenset({"CPU%", "CPU 0-100%", "MEM", "UP", "RST", "ADDRESS"})
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """What is told of an app in its line, besides its record."""
 
     app: App

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from hhtui.tui import words
 from hhtui.tui.records import BusMessage
@@ -11,14 +12,13 @@ from hhtui.tui.records import BusMessage
 FIELDS = ("app", "type", "channel", "id")
 
 
-@dataclass(frozen=True, slots=True)
-class EventFilter:
+class EventFilter(NamedTuple):
     """``fields`` hold patterns (* and ?): one of each field has to fit. Each of ``words`` has to be in the text.
 
     ``id`` is the correlation id, which all events of one action share.
     """
 
-    fields: dict[str, list[str]] = field(default_factory=dict)
+    fields: Mapping[str, Sequence[str]] = {}
     words: tuple[str, ...] = ()
 
     def passes(self, message: BusMessage) -> bool:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import locale
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hhtui.model.states import Health, Status
 
 
-@dataclass(frozen=True, slots=True)
-class Glyphs:
+class Glyphs(NamedTuple):
     """One set; every glyph is one cell wide. ``ramp`` grows from empty to full, for graphs."""
 
     unicode: bool

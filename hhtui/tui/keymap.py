@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from textual.binding import Binding
 
@@ -30,8 +30,7 @@ class Place(StrEnum):
     HELP = "Help"
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """One action. ``keys`` as Textual names them, comma-separated; ``footer`` is its word in the bottom line.
 
     ``writes``: it changes something, so it is off in read-only mode. ``palette``: it is offered in the palette.

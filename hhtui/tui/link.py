@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from textual.message import Message
 
@@ -86,7 +86,7 @@ class Connection(StrEnum):
     LOST = "lost"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Snapshot:
     """All that is known of the engine; replaced piece by piece, never emptied while the engine is away."""
 
@@ -101,8 +101,7 @@ class Snapshot:
     redis: Redis | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(NamedTuple):
     """One sample for the graphs."""
 
     cpu: float | None
@@ -164,7 +163,7 @@ class Link:
         async for document in self._open.events("0-0", watch=True, on_state=self._state_changed):
             message = records.message_of(document)
             if first:
-                message, first = replace(message, dropped=0), False
+                message, first = message._replace(dropped=0), False
             if message.event is not None and message.event.type == EventType.METRICS:
                 self._take_metrics(records.metrics_of(message.event.data))
                 continue
@@ -255,7 +254,7 @@ class Link:
         fresh = records.engine_of(await self._open.engine())
         old = self.snapshot.engine
         self.snapshot.engine, self.snapshot.engine_seen = fresh, self._clock()
-        if old is None or replace(old, uptime_seconds=0) != replace(fresh, uptime_seconds=0):
+        if old is None or old._replace(uptime_seconds=0) != fresh._replace(uptime_seconds=0):
             self._post(EngineChanged())
 
     async def _read_apps(self) -> None:
@@ -309,7 +308,7 @@ class Link:
         for app_id, usage in metrics.apps.items():
             app = self.snapshot.apps.get(app_id)
             if app is not None and app.usage != usage:
-                self.snapshot.apps[app_id] = replace(app, usage=usage)
+                self.snapshot.apps[app_id] = app._replace(usage=usage)
                 changed.add(app_id)
         if changed:
             self._post(AppsChanged(frozenset(changed), False))

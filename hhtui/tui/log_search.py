@@ -17,7 +17,7 @@ _PATIENCE = 0.02
 _MOST_SPANS = 500
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class LogSearch:
     """``offsets`` are the newest matching lines, the newest first, ``at`` is the current one, ``total`` counts all.
 

@@ -33,7 +33,7 @@ _MANY = 4
 _FORGET_SECONDS = 600
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Order:
     """One verb for some apps, given at once; ``waiting`` maps correlation ids to the apps not settled yet."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from rich.style import Style
 from textual.color import Color, ColorParseError
@@ -59,8 +59,7 @@ def style_sheets(*names: str) -> list[str | PurePath]:
     return [styles_folder() / f"{name}.tcss" for name in names]
 
 
-@dataclass(frozen=True, slots=True)
-class Looks:
+class Looks(NamedTuple):
     """Foreground styles by meaning; they are laid over the widget's own background."""
 
     text: Style

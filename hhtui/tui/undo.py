@@ -25,7 +25,7 @@ _NO_WAY_BACK = {
 _UP = frozenset({Status.RUNNING, Status.STARTING, Status.BACKOFF, Status.WAITING})
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Undoable:
     """What the engine took of one order: ``changed`` are the apps that it made a difference to."""
 

@@ -283,7 +283,7 @@ class AppPage(HomeScreen):
         say("Folder", sanitise(app.path, 300))
 
 
-def _manifest_lines(manifest: dict[str, Any]) -> list[str]:
+def _manifest_lines(manifest: Mapping[str, Any]) -> list[str]:
     shown = dict(manifest)
     if isinstance(environment := shown.get("environment"), dict):
         shown["environment"] = dict.fromkeys(environment, "(not shown)")
