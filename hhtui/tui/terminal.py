@@ -27,6 +27,8 @@ RESTORE = (
     "\x1b[<u\x1b[0m\x1b[?1049l\x1b[?25h"
 )
 _STALLED_CHARACTERS = 200_000
+# The first picture may hold up the loop for so long (seconds): else the writer gets its turn only after 5 ms or 10.
+_FIRST_SECONDS = 0.02
 _ASCII = {
     **dict.fromkeys("─━╌┄┈═╴╶╸╺", "-"),
     **dict.fromkeys("│┃╎┆┊║", "|"),
@@ -56,12 +58,13 @@ class TerminalWriter(threading.Thread):
         self._stopping = False
         self._behind = False
         self._forgotten = False
+        self._first, self._painted = True, threading.Event()
         self._picture = Picture()
         self._stalled, self._lost = stalled, lost
         self.broken = False
 
     def write(self, text: str) -> None:
-        """Have ``text`` written; never waits."""
+        """Have ``text`` written; never waits, but for a moment the first time."""
         if self.broken:
             return
         with self._ready:
@@ -73,6 +76,9 @@ class TerminalWriter(threading.Thread):
             self._ready.notify()
         if too_much:
             self._stalled(True)
+        if self._first:
+            self._first = False
+            self._painted.wait(_FIRST_SECONDS)
 
     def forget(self) -> None:
         """What the terminal shows is not known any more: what is written from now on is sent whole."""
@@ -103,6 +109,7 @@ class TerminalWriter(threading.Thread):
                 self.broken = True
                 self._lost()
                 return
+            self._painted.set()
             with self._ready:
                 self._waiting -= len(text)
                 caught_up = self._behind and not self._parts
@@ -154,7 +161,7 @@ class HomeDriver(LinuxDriver):
             first.stop()
 
     def write(self, data: str) -> None:
-        """Have ``data`` written; never waits."""
+        """Have ``data`` written; never waits, but for a moment the first time."""
         if self._writer_thread is not None:
             self._writer_thread.write(data)
 
