@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 
 
@@ -31,6 +32,8 @@ def quick_interface(arguments: Sequence[str]) -> int | None:
     console = Console()
     if unfit(console):
         return None
+    # Of what is loaded from here on hardly anything is garbage; the interface turns collecting on with its first paint.
+    gc.disable()
     try:
         home = Home.at(find_home(home_option))
         return run_interface(home, console, in_process=False, read_only=read_only, plain=False)

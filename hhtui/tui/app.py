@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import locale
 import os
 import signal
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
-from textual.app import App
 from textual.binding import BindingType
 from textual.command import CommandPalette, Provider
 
@@ -24,7 +24,6 @@ from hhtui.model.states import Verb
 from hhtui.paths import Home
 from hhtui.text import sanitise
 from hhtui.tui import keymap, themes
-from hhtui.tui.commands import HomeCommands
 from hhtui.tui.connecting import Connector
 from hhtui.tui.glyphs import Glyphs, glyphs_for
 from hhtui.tui.keymap_file import read_changes
@@ -32,6 +31,7 @@ from hhtui.tui.leaving import Leaving
 from hhtui.tui.link import Link
 from hhtui.tui.messages import AppsChanged, ClockTicked, EngineChanged, EventsArrived, MetricsChanged
 from hhtui.tui.orders import Orders
+from hhtui.tui.quick_app import QuickApp
 from hhtui.tui.remembered import Memory
 from hhtui.tui.screens.base import HomeScreen
 from hhtui.tui.screens.dashboard import Dashboard
@@ -44,12 +44,18 @@ if TYPE_CHECKING:
     from hhtui.tui.remote_connecting import RemoteConnector
 
 
-class HomeHelperApp(App[None], inherit_bindings=False):
+def _palette() -> type[Provider]:
+    from hhtui.tui.commands import HomeCommands
+
+    return HomeCommands
+
+
+class HomeHelperApp(QuickApp, inherit_bindings=False):
     """The interface on one home."""
 
     TITLE = "HomeHelper"
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.bindings(keymap.Place.EVERYWHERE)]
-    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {HomeCommands}
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_palette}
     COMMAND_PALETTE_BINDING = "ctrl+p"
     ENABLE_SELECT_AUTO_SCROLL = False
     NOTIFICATION_TIMEOUT = 6
@@ -121,9 +127,15 @@ class HomeHelperApp(App[None], inherit_bindings=False):
         self._read_keymap()
         self.theme_changed_signal.subscribe(self, self._theme_changed)
         self._check_size()
-        self._start_link()
         if self.greeting:
             self.say(self.greeting, "error")
+
+    def on_ready(self) -> None:
+        """The first paint is done, and has waited for nothing that it does not show."""
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
+        self._start_link()
 
     @work(thread=False, group="link", exclusive=True, exit_on_error=True)
     async def _start_link(self) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hhtui.errors import HomeHelperError
 from hhtui.text import sanitise
-from hhtui.tui.screens.choice import ChoiceScreen
 from hhtui.tui.terminal import HomeDriver
 
 if TYPE_CHECKING:
@@ -49,12 +48,16 @@ class Leaving:
 
     def ask_to_stop(self) -> None:
         """Stop everything and leave, after a question."""
+        from hhtui.tui.screens.choice import ChoiceScreen
+
         text = f"{self._running()} apps are running: all of them and the engine are stopped, for every user."
         answers = (("no", "n", "leave everything running and stay"), ("stop", "y", "stop all, then leave"))
         self._hh.push_screen(ChoiceScreen("Stop everything?", text, answers), self._answered)
 
     def interrupt(self) -> None:
         """Ctrl+C: ask; pressed again while it asks: out, and nothing is touched."""
+        from hhtui.tui.screens.choice import ChoiceScreen
+
         if isinstance(self._hh.screen, ChoiceScreen):
             self.end(INTERRUPTED, self._hh.connector.farewell(stopped=False))
         else:

@@ -189,10 +189,11 @@ class Link:
             self._stale.add(app_id)
 
     async def _refresh(self) -> None:
-        """Hand on what arrived and read what it made stale; a burst of events is one reading."""
+        """Hand on what arrived and read what it made stale: at once the first time, then a burst of events as one."""
         while True:
             await self._wake.wait()
-            await asyncio.sleep(0.05)
+            if self.snapshot.apps_known:
+                await asyncio.sleep(0.05)
             self._wake.clear()
             arrived, self._pending = self._pending, []
             stale, self._stale = self._stale, set()

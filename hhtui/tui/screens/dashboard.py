@@ -53,17 +53,18 @@ class Dashboard(HomeScreen):
         self._soon: Timer | None = None
 
     def compose_body(self) -> ComposeResult:
-        with Container(id="panels"):
-            yield from self._panels
-
-    def on_mount(self) -> None:
-        """Show what is known already, as it was left."""
+        """The panels, arranged as they were left: to style them again costs the first paint milliseconds."""
         left = self.hh.memory.values
         self._beside = left.panel if left.panel in PANELS[1:] else self._beside
         self._zoomed = left.zoomed if left.zoomed in PANELS else None
         self.hidden = {name for name in left.hidden if name in PANELS[1:]}
         self._wanted = left.app
         self._arrange()
+        with Container(id="panels"):
+            yield from self._panels
+
+    def on_mount(self) -> None:
+        """Show what is known already."""
         if self._zoomed is not None:
             self._panels[PANELS.index(self._zoomed)].focus()
         self._load_apps()

@@ -5,28 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from textual import events, on
-from textual.app import ComposeResult
+from textual import on
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, Static
-
-
-class TypedLine(Input):
-    """Takes keys in the order in which they came.
-
-    Textual sends a key that edits (Backspace, Enter) up to the screen and back as an action, while letters are taken at
-    once: of what is typed fast or pasted as keys, letters would overtake it.
-    """
-
-    async def _on_key(self, event: events.Key) -> None:
-        found = self._bindings.key_to_bindings.get(event.key, ())
-        if found and not event.is_printable:
-            event.stop()
-            event.prevent_default()
-            await self.run_action(found[0].action)
 
 
 class FilterInput(Horizontal):
@@ -41,11 +25,15 @@ class FilterInput(Horizontal):
         self._live: Callable[[str], None] | None = None
         self._back: Widget | None = None
 
-    def compose(self) -> ComposeResult:
-        yield Static("", markup=False)
-        field = TypedLine(compact=True, select_on_focus=False)
-        field.cursor_blink = False
-        yield field
+    def _parts(self) -> tuple[Static, Input]:
+        """The label and the field; made when something is asked for the first time, not before the first paint."""
+        if not self.children:
+            from hhtui.tui.widgets.typed_line import TypedLine
+
+            field = TypedLine(compact=True, select_on_focus=False)
+            field.cursor_blink = False
+            self.mount(Static("", markup=False), field)
+        return self.query_one(Static), self.query_one(Input)
 
     def ask(
         self,
@@ -62,9 +50,9 @@ class FilterInput(Horizontal):
         """
         self._done, self._live = done, live
         self._back = self.screen.focused
-        self.query_one(Static).update(Content(label))
+        words, field = self._parts()
+        words.update(Content(label))
         self.display = True
-        field = self.query_one(Input)
         field.password = secret
         with field.prevent(Input.Changed):
             field.value = value

@@ -1,0 +1,52 @@
+"""The first paint waits for nothing that it does not show: other screens, the palette, the command line's library."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.tui.terminal import Terminal
+
+RUN = """
+import gc, json, sys
+from pathlib import Path
+from hhtui.cli.quick_interface import quick_interface
+from hhtui.tui.app import HomeHelperApp
+ready = HomeHelperApp.on_ready
+def on_ready(app):
+    loaded = list(sys.modules)
+    ready(app)
+    Path(sys.argv[1]).write_text(json.dumps({"loaded": loaded, "collecting": gc.isenabled()}))
+HomeHelperApp.on_ready = on_ready
+sys.exit(quick_interface(["--home", sys.argv[2], "--read-only"]))
+"""
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> dict[str, object]:
+    """What holds right after the first paint of the real interface in a real terminal."""
+    told, home = tmp_path / "told.json", tmp_path / "home"
+    with Terminal(RUN, str(told), str(home)) as terminal:
+        terminal.wait_for("1 Apps")
+        terminal.wait_until(told.exists)
+        terminal.type("q")
+        assert terminal.end() == 0
+    found: dict[str, object] = json.loads(told.read_text())
+    return found
+
+
+def test_the_first_paint_loads_only_what_it_shows(told: dict[str, object]) -> None:
+    loaded = set(told["loaded"])  # type: ignore[call-overload]
+    assert {"textual", "hhtui.tui.widgets.apps_table"} <= loaded, "the list of modules is complete"
+    tops = {name.split(".")[0] for name in loaded}
+    assert tops.isdisjoint({"click", "httpx", "pydantic", "starlette", "redis", "psutil", "watchfiles"})
+    assert not any(name.startswith("hhtui.engine") for name in loaded)
+    assert loaded.isdisjoint({"hhtui.client.starting", "hhtui.tui.commands", "hhtui.tui.widgets.typed_line"})
+    screens = {name.removeprefix("hhtui.tui.screens.") for name in loaded if name.startswith("hhtui.tui.screens.")}
+    assert screens == {"base", "dashboard", "too_small"}
+
+
+def test_garbage_is_collected_again_from_the_first_paint_on(told: dict[str, object]) -> None:
+    assert told["collecting"] is True
