@@ -79,12 +79,13 @@ def local_time(text: Any, *, spec: str = "%Y-%m-%d %H:%M:%S") -> str:
     return moment.astimezone().strftime(spec) if moment else ""
 
 
-def uptime_of(record: dict[str, Any]) -> str:
-    """How long the app runs."""
+def uptime_of(record: dict[str, Any], engine: dict[str, Any]) -> str:
+    """How long the app runs by the engine's clock, which started it; an older engine does not tell that."""
     started = moment_of(runtime(record).get("started_at"))
     if record.get("status") not in ("running", "starting", "stopping") or started is None:
         return ""
-    return human_duration((datetime.now(UTC) - started).total_seconds())
+    now = moment_of(engine.get("time")) or datetime.now(UTC)
+    return human_duration((now - started).total_seconds())
 
 
 def why(record: dict[str, Any]) -> str:

@@ -13,4 +13,4 @@ from hhtui.cli.status_view import show_status
 def status(session: Session, app_id: str | None) -> None:
     """Show how all apps are, or one in detail."""
     client = session.client()
-    show_status(session.console, session.apps_folder, client, app_id)
+    show_status(session.console, session.apps_folder, client, app_id, session.host)

@@ -19,8 +19,8 @@ _LAST_LINES = 10
 _COUNTING_SECONDS = 2.0
 
 
-def show_status(console: Console, apps: str, client: EngineClient, app_id: str | None) -> None:
-    """How all apps are, or one in detail; ``apps`` is the folder that apps are put into."""
+def show_status(console: Console, apps: str, client: EngineClient, app_id: str | None, host: str | None = None) -> None:
+    """How all apps are, or one in detail; ``apps`` is the folder that apps are put into, on ``host`` or here."""
     if app_id is not None:
         record = client.app(app_id)
         processes = _processes(client, app_id) if runtime(record).get("process_id") else []
@@ -28,7 +28,7 @@ def show_status(console: Console, apps: str, client: EngineClient, app_id: str |
         if console.json:
             console.document({**record, "processes": processes, "sizes": sizes})
             return
-        _print_app(console, record, sizes)
+        _print_app(console, record, client.engine(), sizes)
         _print_processes(console, processes)
         _print_last_lines(console, record, client)
         return
@@ -36,9 +36,9 @@ def show_status(console: Console, apps: str, client: EngineClient, app_id: str |
     if console.json:
         console.document(records)
         return
-    if records:
-        _print_table(console, records)
     engine = client.engine()
+    if records:
+        _print_table(console, records, engine)
     for problem in engine.get("problems") or []:
         console.complain(str(problem))
     if note := skew(engine.get("version")):
@@ -46,7 +46,10 @@ def show_status(console: Console, apps: str, client: EngineClient, app_id: str |
     if proof := _proof(client):
         console.words(proof)
     if not records:
-        console.words(f"no apps yet: put a folder with a homehelper.json into {apps}, or try `hhtui new {apps}/hello`")
+        there, new = ("", "hhtui new") if host is None else (f" on {host}", f"hhtui --host {host} new")
+        console.words(
+            f"no apps yet: put a folder with a homehelper.json into {apps}{there}, or try `{new} {apps}/hello`"
+        )
 
 
 def _proof(client: EngineClient) -> str:
@@ -58,7 +61,7 @@ def _proof(client: EngineClient) -> str:
     return f"last proven restore: {proof_line(told.get('proven'))}" if told.get("backups") else ""
 
 
-def _print_table(console: Console, records: list[dict[str, Any]]) -> None:
+def _print_table(console: Console, records: list[dict[str, Any]], engine: dict[str, Any]) -> None:
     table = Table(console)
     table.column("APP")
     table.column("STATE")
@@ -80,7 +83,7 @@ def _print_table(console: Console, records: list[dict[str, Any]]) -> None:
             state_text(console, state),
             health if running else "",
             text_of(info.get("assigned_port")),
-            uptime_of(record),
+            uptime_of(record, engine),
             text_of(info.get("restarts") or ""),
             text_of(info.get("process_id")),
             text_of(record.get("name")),
@@ -91,7 +94,7 @@ def _print_table(console: Console, records: list[dict[str, Any]]) -> None:
     table.print()
 
 
-def _print_app(console: Console, record: dict[str, Any], sizes: dict[str, Any] | None) -> None:
+def _print_app(console: Console, record: dict[str, Any], engine: dict[str, Any], sizes: dict[str, Any] | None) -> None:
     info = runtime(record)
     state = text_of(record.get("status"))
     name, version = text_of(record.get("name")), text_of(record.get("version"))
@@ -101,10 +104,10 @@ def _print_app(console: Console, record: dict[str, Any], sizes: dict[str, Any] |
     words = console.colour(state_text(console, state), *colours_of(state))
     console.data(f"{words}: {reason}" if reason else words)
     warnings = [("warning", str(warning)) for warning in record.get("warnings") or []]
-    console.pairs([*_details(record, info), ("sizes", sizes_words(sizes) if sizes else ""), *warnings])
+    console.pairs([*_details(record, info, engine), ("sizes", sizes_words(sizes) if sizes else ""), *warnings])
 
 
-def _details(record: dict[str, Any], info: dict[str, Any]) -> list[tuple[str, str]]:
+def _details(record: dict[str, Any], info: dict[str, Any], engine: dict[str, Any]) -> list[tuple[str, str]]:
     report = info.get("health_report")
     report = report if isinstance(report, dict) else {}
     health = text_of(info.get("health"))
@@ -131,7 +134,7 @@ def _details(record: dict[str, Any], info: dict[str, Any]) -> list[tuple[str, st
         ("url", text_of(info.get("url")) if running else ""),
         ("port", text_of(info.get("assigned_port"))),
         ("pid", text_of(info.get("process_id"))),
-        ("uptime", uptime_of(record)),
+        ("uptime", uptime_of(record, engine)),
         ("restarts", text_of(info.get("restarts"))),
         ("last exit", ended),
         ("uses", ", ".join(filter(None, used))),

@@ -41,7 +41,7 @@ from hhtui.model.app_sizes import AppSizes
 from hhtui.model.config_backup import ConfigBackup
 from hhtui.model.config_file import load_config
 from hhtui.model.engine import ConfigView, EngineInfo
-from hhtui.model.event import EventType, new_correlation_id
+from hhtui.model.event import EventType, new_correlation_id, utc_now
 from hhtui.model.log import LogFile, LogPage, LogQuery
 from hhtui.model.process import AppProcess, MachineProcess
 from hhtui.model.redis_status import RedisStatus
@@ -258,6 +258,7 @@ class Engine(Rooms):
             version=__version__,
             uptime_seconds=round(time.monotonic() - self._began, 3),
             epoch=self.bus.epoch,
+            time=utc_now(),
             reloads=self._reloads,
             home=str(self.home.root),
             socket=str(self.home.engine_socket),

@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from hhtui.model.app import Timestamp
+
 
 class EngineInfo(BaseModel):
     """The running engine; ``reloads`` counts those in place since its start.
@@ -13,13 +15,15 @@ class EngineInfo(BaseModel):
     ``problems`` are one line each and shown to the user until they are mended. ``loop_lag_ms`` is the longest delay of
     the event loop in the last 10 s while a client watches, else the last one of each minute; ``cpu_percent`` is of one
     core since it was asked for before. ``socket_users`` says who may use the socket, ``export`` is the TCP export's
-    address. ``fds``, ``threads`` and ``watches`` (inotify) are counts of the engine's process.
+    address. ``time`` is the engine's clock, which may be another than its client's. ``fds``, ``threads`` and
+    ``watches`` (inotify) are counts of the engine's process.
     """
 
     pid: int
     version: str
     uptime_seconds: float
     epoch: int
+    time: Timestamp | None = None
     reloads: int = 0
     home: str
     socket: str

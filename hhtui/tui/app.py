@@ -105,7 +105,7 @@ class HomeHelperApp(QuickApp, inherit_bindings=False):
         remembered = self.memory.values.theme
         self.theme = "ansi-dark" if colourless else remembered if remembered in self.offered_themes else themes.DEFAULT
         self.looks = self.current_looks()
-        self.link = Link(connector.connect, self.post_message)
+        self.link = Link(connector.connect, self.post_message, now=now)
         self.orders = Orders(self)
         self.leaving = Leaving(self)
         self._stall: ExitStack | None = None
@@ -273,15 +273,24 @@ class HomeHelperApp(QuickApp, inherit_bindings=False):
 
         self.push_screen(LogViewer(app_id, file, at))
 
+    def open_app_of(self, message: BusMessage) -> None:
+        """The page of the app that a message is about."""
+        if app_id := self._app_of(message):
+            self.open_app(app_id)
+
     def open_log_of(self, message: BusMessage) -> None:
         """The log of the app that a message is about, at the message's time."""
+        if app_id := self._app_of(message):
+            self.open_logs(app_id, at=message.received_at)
+
+    def _app_of(self, message: BusMessage) -> str:
         from hhtui.tui.event_filter import app_of
 
         app_id = app_of(message)
         if app_id in self.link.snapshot.apps:
-            self.open_logs(app_id, at=message.received_at)
-        else:
-            self.say("This message is about no app of this home.", "warning")
+            return app_id
+        self.say("This message is about no app of this home.", "warning")
+        return ""
 
     def action_help(self) -> None:
         """All keys."""
@@ -303,8 +312,8 @@ class HomeHelperApp(QuickApp, inherit_bindings=False):
         self._open_once(ConfigScreen)
 
     def _welcome(self) -> None:
-        """Explain an empty home once; whoever left that screen has seen it."""
-        if isinstance(self.screen, Dashboard):
+        """Explain an empty home; whoever left that screen has seen it, also at another time."""
+        if isinstance(self.screen, Dashboard) and not self.memory.values.first_steps_seen:
             from hhtui.tui.screens.first_run import FirstRunScreen
 
             self._welcomed = True
@@ -354,6 +363,10 @@ class HomeHelperApp(QuickApp, inherit_bindings=False):
     def offered_themes(self) -> list[str]:
         """The themes to choose from."""
         return [name for name in themes.OFFERED if name in self.available_themes]
+
+    def engine_now(self) -> datetime:
+        """The time by the clock that the engine's own times are from."""
+        return self.now() + self.link.engine_ahead
 
     def current_looks(self) -> themes.Looks:
         """What widgets draw with in the theme that is on."""

@@ -124,7 +124,7 @@ KEYS: tuple[Key, ...] = (
     Key("events.action", Place.EVENTS, "w", "only('id')", "Only what the same action caused, in order; again: all",
         "its action"),
     Key("events.page", Place.EVENTS, "o", "open_its_app", "The page of the event's app", "page"),
-    Key("events.log", Place.EVENTS, "l", "open_its_log", "The log of the event's app at the event's time"),
+    Key("events.log", Place.EVENTS, "l", "open_its_log", "The log of the event's app at the event's time", "log"),
     Key("events.clear", Place.EVENTS, "c", "clear", "Clear the list"),
     # Screens
     Key("page.close", Place.APP_PAGE, "escape,backspace,left", "close", "Back", "back"),
@@ -139,6 +139,8 @@ KEYS: tuple[Key, ...] = (
         "Save the selection, else all matching lines, else the whole log", "save"),
     Key("viewer.close", Place.VIEWER, "escape,backspace", "close", "Back", "back"),
     Key("details.close", Place.DETAILS, "escape,enter,backspace,left,q", "close", "Back", "back"),
+    Key("details.next", Place.DETAILS, "n,right", "step(1)", "The next event of the list, towards newer ones", "next"),
+    Key("details.previous", Place.DETAILS, "p", "step(-1)", "The previous event, towards older ones", "previous"),
     Key("details.copy", Place.DETAILS, "y", "copy", "Copy", "copy"),
     Key("system.close", Place.SYSTEM, "escape,backspace", "close", "Back", "back"),
     Key("system.span", Place.SYSTEM, "t", "span", "Span of the graphs: 10 minutes, 1 hour, 1 day", "span"),

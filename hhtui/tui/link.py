@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
@@ -27,6 +27,8 @@ SAMPLE_SECONDS = 2.0
 ENGINE_SECONDS = 10.0
 RESYNC_SECONDS = 30.0
 _FULL_READ_SECONDS = 0.5
+# What is less is the time that the answer took; figures made from it are to stand still.
+_CLOCKS_DIFFER = timedelta(seconds=5)
 _RETRY_SECONDS = (2.0, 5.0, 10.0, 30.0)
 _SYSTEM_SOURCES = frozenset({"system", "service_manager", ""})
 _WHOLE_ENGINE = frozenset(
@@ -122,12 +124,16 @@ class Link:
         connect: Callable[[], Awaitable[Transport]],
         post: Callable[[Message], object],
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.snapshot = Snapshot()
         self.recent: deque[BusMessage] = deque(maxlen=RECENT)
         self.history: deque[Point] = deque(maxlen=HISTORY)
         self.cpu_history: dict[str, deque[float | None]] = {}
-        self.since = datetime.now(UTC)
+        self._now = now
+        self.since = now()
+        # By how much the engine's clock is ahead of this machine's; its times are to be compared with its own clock.
+        self.engine_ahead = timedelta()
         self._connect = connect
         self._post = post
         self._clock = clock
@@ -255,8 +261,19 @@ class Link:
         fresh = records.engine_of(await self._open.engine())
         old = self.snapshot.engine
         self.snapshot.engine, self.snapshot.engine_seen = fresh, self._clock()
-        if old is None or old._replace(uptime_seconds=0) != fresh._replace(uptime_seconds=0):
+        self._compare_clocks(fresh)
+        if old is None or _lasting(old) != _lasting(fresh):
             self._post(EngineChanged())
+
+    def _compare_clocks(self, engine: Engine) -> None:
+        """A machine without a clock of its own may be hours off until it has a network."""
+        ahead = engine.time - self._now() if engine.time is not None else timedelta()
+        if abs(ahead - self.engine_ahead) > _CLOCKS_DIFFER:
+            self.engine_ahead = ahead
+
+    def is_of_before(self, message: BusMessage) -> bool:
+        """Whether a message is older than this link."""
+        return message.received_at is not None and message.received_at - self.engine_ahead < self.since
 
     async def _read_apps(self) -> None:
         apps = map(records.app_of, await self._open.apps())
@@ -374,3 +391,8 @@ def _first_folder(config: Document) -> str:
     part = (config.get("values") or {}).get("process_manager") or {}
     folders = part.get("apps_dirs")
     return folders[0] if isinstance(folders, list) and folders and isinstance(folders[0], str) else ""
+
+
+def _lasting(engine: Engine) -> Engine:
+    """What of it does not change with every second."""
+    return engine._replace(uptime_seconds=0.0, time=None)

@@ -111,7 +111,7 @@ class Orders:
         """Look for what ends an order, and for failures that nobody ordered."""
         for message in messages:
             event = message.event
-            if event is None or (message.received_at is not None and message.received_at < self._hh.link.since):
+            if event is None or self._hh.link.is_of_before(message):
                 continue
             app_id = str(event.data.get("app_id") or event.source)
             mine = next(

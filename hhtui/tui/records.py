@@ -80,6 +80,7 @@ class Engine(NamedTuple):
     version: str = ""
     uptime_seconds: float = 0.0
     epoch: int = 0
+    time: datetime | None = None
     problems: tuple[str, ...] = ()
 
 
@@ -237,6 +238,7 @@ def engine_of(document: Document) -> Engine:
         version=_text(document, "version"),
         uptime_seconds=_number(document, "uptime_seconds") or 0.0,
         epoch=_whole(document, "epoch") or 0,
+        time=_time(document, "time"),
         problems=_texts(document, "problems"),
     )
 

@@ -35,6 +35,7 @@ class Remembered:
     hidden: tuple[str, ...] = ()
     log_wrap: bool = False
     log_times: int = 0
+    first_steps_seen: bool = False
 
 
 class Memory:

@@ -50,6 +50,20 @@ def test_status_of_another_machine_is_as_its_own_engine_tells_it(
     assert ssh_processes(server) == []
 
 
+def test_an_empty_home_of_another_machine_offers_to_make_the_app_there(remote: Remote, tmp_path: Path) -> None:
+    engine = EngineProcess(make_home(tmp_path / "empty"))
+    try:
+        engine.start()
+        told = remote("--host", "kitchen", "--home", str(engine.root), "status")
+        offer = f"hhtui --host kitchen new {engine.root}/apps/hello"
+        assert f"on kitchen, or try `{offer}`" in told.out + told.err
+        made = remote(*offer.split()[1:])
+        assert made.code == 0, made.err
+        eventually(lambda: "hello" in remote("--host", "kitchen", "--home", str(engine.root), "status").out)
+    finally:
+        end_home(engine)
+
+
 def test_a_temporary_folder_whose_name_means_something_to_ssh_is_not_used(
     remote: Remote, far: EngineProcess, tmp_path: Path
 ) -> None:

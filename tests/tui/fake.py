@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hhtui.client.link import LinkState
-from hhtui.errors import ConflictError, HomeHelperError, NoEngineError, UnknownAppError
+from hhtui.errors import ConflictError, NoEngineError, NotFoundError, UnknownAppError
 from hhtui.paths import Home
 from hhtui.tui.app import HomeHelperApp
 from hhtui.tui.link import Link
@@ -225,7 +225,7 @@ class FakeTransport(FakeSystem):
     async def log_page(self, app_id: str, name: str, **query: Any) -> Document:
         self._asked(f"log_page {app_id} {name}")
         if (app_id, name) not in self.logs_of:
-            raise HomeHelperError(f"{app_id} has no log called {name}")
+            raise NotFoundError(f"{app_id} has no log '{name}'; its logs: none yet")
         lines = []
         offset = 0
         for number, text in enumerate(self.logs_of[app_id, name]):
@@ -303,6 +303,5 @@ def make_app(transport: FakeTransport | None = None, *, home: Path = Path("/home
     } | options
     connector = FakeConnector(transport or FakeTransport(), ours=ours)
     made = HomeHelperApp(Home.at(home, environ={}), connector, **options)  # type: ignore[arg-type]
-    made.link = Link(connector.connect, made.post_message, clock=lambda: 1000.0)
-    made.link.since = NOW
+    made.link = Link(connector.connect, made.post_message, clock=lambda: 1000.0, now=lambda: NOW)
     return made

@@ -226,6 +226,33 @@ async def test_redis_problems_and_a_lost_engine_are_told_in_one_line_each() -> N
         await session.hides("trying again", "The disk is full")
 
 
+@pytest.mark.parametrize("ahead", [86_400 * 40, -86_400 * 40], ids=["ahead", "behind"])
+async def test_uptimes_and_orders_go_by_the_clock_of_the_engine(ahead: int) -> None:
+    transport = FakeTransport()
+    transport.about["time"] = fake.at(-ahead)
+    transport.change("thermometer", started_at=fake.at(3700 - ahead))
+    async with running(transport, size=(160, 50)) as session:
+        await session.until(lambda: "1h 1m" in session.line("Thermometer"))
+        await session.on("garden")
+        await session.press("s")
+        await session.until(lambda: transport.orders)
+        transport.change("garden", status="running")
+        correlation = transport.orders[0][2]
+        transport.emit(fake.event(80, "app_started", "garden", -ahead - 1, correlation_id=correlation, port=8104))
+        await session.shows("Garden is running on")
+        transport.about["time"] = fake.at(-ahead - 4)
+        await session.app.link._read_engine()
+        await session.app.link._read_apps()
+        assert session.app.link.engine_ahead.total_seconds() == ahead
+        await session.press("enter")
+        transport.about["time"] = fake.at(0)
+        transport.change("thermometer", started_at=fake.at(7300))
+        await session.app.link._read_engine()
+        await session.app.link._read_apps()
+        await session.press("escape")
+        await session.until(lambda: "2h 1m" in session.line("Thermometer"))
+
+
 async def test_the_address_is_copied_with_osc_52() -> None:
     async with running() as session:
         await session.on("thermometer")

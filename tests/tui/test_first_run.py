@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from hhtui.tui.remembered import Memory
 from tests.tui import fake
 from tests.tui.fake import FakeTransport
 from tests.tui.screen import Session, running
@@ -30,6 +31,22 @@ async def test_an_empty_home_is_explained_until_it_is_left_and_f3_explains_it_ag
         await session.shows("Welcome")
         await session.press("enter")
         await session.hides("Welcome")
+
+
+async def test_who_has_left_it_is_not_stopped_by_it_at_another_time(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "memory.json")
+    async with running(empty(), memory=memory) as session:
+        await session.shows("Welcome")
+        await session.press("escape")
+        await session.shows("No apps yet.")
+    memory.save()
+    async with running(empty(), memory=Memory(tmp_path / "memory.json")) as session:
+        await session.shows("No apps yet.")
+        assert "Welcome" not in session.text
+        await session.press("f3")
+        await session.shows("Welcome")
+    async with running(empty(), memory=Memory(tmp_path / "another.json")) as session:
+        await session.shows("Welcome")
 
 
 async def test_it_goes_by_itself_when_the_first_app_is_there() -> None:

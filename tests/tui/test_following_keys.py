@@ -70,6 +70,56 @@ async def test_l_opens_the_log_of_an_events_app_at_the_events_time(keys: tuple[s
         assert {"app", "error"} & set(name.split("+"))
 
 
+async def test_n_and_p_walk_through_the_list_in_an_events_details() -> None:
+    async with running() as session:
+        stream = await _on_event(session, "crasher")
+        await session.press("enter")
+        await session.shows("app_failed", "n next", "p previous", "o page", "l log", "w its action")
+        await session.press("p")
+        await session.shows("battery at 12 %")
+        assert "doorbell" in str(stream.draw(stream.cursor, 80))
+        await session.press("p", "p", "p")
+        await session.shows("There is no older event in the list", "engine_started")
+        await session.press("n", "n", "n", "right", "n")
+        await session.shows("postman", "There is no newer event in the list")
+        session.transport.emit(fake.event(70, "app_stopped", "garden"))
+        await session.until(lambda: stream.count() == 6)
+        await session.press("n")
+        await session.shows("app_stopped")
+
+
+async def test_an_events_details_lead_to_its_app_and_to_what_the_same_action_caused() -> None:
+    transport = FakeTransport()
+    transport.history += [
+        fake.event(6, "app_stopped", "thermometer", correlation_id="both"),
+        fake.event(7, "app_started", "doorbell", correlation_id="both"),
+    ]
+    async with running(transport) as session:
+        stream = await _on_event(session, "stopped")
+        await session.press("enter")
+        await session.shows("app_stopped")
+        await session.press("o")
+        await session.until(lambda: isinstance(session.app.screen, AppPage))
+        assert session.app.screen.app_id == "thermometer"
+        await session.press("escape")
+        await session.shows("app_stopped")
+        await session.press("w")
+        await session.shows("filter: id:both")
+        assert stream.count() == 2
+        await session.press("enter")
+        await session.shows("app_stopped")
+        stream.action_clear()
+        await session.press("w")
+        await session.shows("not in the list any more")
+
+
+async def test_an_event_of_no_action_stays_open_when_its_action_is_asked_for() -> None:
+    async with running() as session:
+        await _on_event(session, "postman")
+        await session.press("enter", "w")
+        await session.shows("names no action", "Event · message")
+
+
 async def test_a_message_of_nobody_says_so() -> None:
     async with running() as session:
         stream = await _on_event(session, "postman")

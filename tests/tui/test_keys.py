@@ -17,6 +17,7 @@ PREPARED: dict[str, tuple[str, ...]] = {
     "panel.apps": ("2",),
     "panel.escape": ("z",),
     "apps.fold": ("T",),
+    "details.next": ("p",),
     "log.newer": ("left_square_bracket", "left_square_bracket"),
     "log.left": ("right",),
     "system.history": ("2",),

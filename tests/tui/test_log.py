@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
+import pytest
+
+from hhtui.errors import HomeHelperError
 from hhtui.tui.ansi import pieces_of
 from hhtui.tui.widgets.log_view import LogView
-from tests.tui.fake import FakeTransport
+from tests.tui.fake import NOW, FakeTransport, event
 from tests.tui.screen import Session, running
 
 
@@ -144,10 +150,64 @@ async def test_times_are_local_and_can_be_changed() -> None:
         await session.hides("11:03:20")
 
 
-async def test_a_log_that_is_not_there_says_so() -> None:
+@pytest.mark.parametrize(
+    ("app_id", "words"),
+    [
+        ("garden", "No log yet: Garden has not run; s starts it."),
+        ("doorbell", "No log yet: Doorbell has written nothing so far."),
+        ("updater", "No log yet: Updater is being installed, and that has printed nothing so far."),
+        ("energy-report", "No log yet: Energy Report sleeps until its first visit; s starts it."),
+        ("broken", "No log yet: Broken cannot run, its homehelper.json is wrong."),
+    ],
+)
+async def test_a_log_that_is_not_there_says_why_and_what_to_do(app_id: str, words: str) -> None:
     async with running() as session:
+        await viewer(session, app_id)
+        await session.shows(words)
+
+
+async def test_who_only_watches_is_not_told_to_start_an_app() -> None:
+    async with running(read_only=True) as session:
         await viewer(session, "garden")
-        await session.shows("garden has no log called app")
+        await session.shows("No log yet: Garden has not run.")
+
+
+async def test_the_setup_log_stands_in_until_the_apps_own_log_is_there() -> None:
+    transport = FakeTransport()
+    async with running(transport) as session:
+        await session.on("updater")
+        await session.shows("Updater is being installed")
+        transport.logs_of["updater", "setup"] = ["Collecting flask"]
+        await session.shows("Collecting flask")
+        transport.logs_of["updater", "setup"].append("Installed 12 packages")
+        await session.shows("Installed 12 packages")
+        for number, status in enumerate(("starting", "running")):
+            transport.change("updater", status=status)
+            transport.emit(event(60 + number, "app_started", "updater"))
+            await session.until(lambda status=status: status in session.line("Updater"))
+            await asyncio.sleep(1.2)
+            assert "Installed 12 packages" in session.text
+        transport.logs_of["updater", "app"] = ["listening on 8105"]
+        await session.shows("listening on 8105")
+        await session.hides("Installed 12 packages")
+
+
+async def test_a_time_that_cannot_be_looked_up_is_told_instead_of_loading_on() -> None:
+    transport = FakeTransport()
+    asked = transport.log_page
+
+    async def log_page(app_id: str, name: str, **query: Any) -> Any:
+        if query.get("at") or query.get("since"):
+            raise HomeHelperError("the index is being made anew")
+        await asyncio.sleep(0.5)
+        return await asked(app_id, name, **query)
+
+    async with running(transport) as session:
+        transport.log_page = log_page  # type: ignore[method-assign]
+        session.app.open_logs("thermometer", at=NOW)
+        await session.shows("the index is being made anew")
+        await session.hides("Loading")
+        await session.shows("line 1000")
 
 
 def test_colours_are_kept_and_everything_else_is_shown_not_obeyed() -> None:

@@ -154,6 +154,19 @@ async def test_the_whole_log_and_all_matching_lines_are_saved(logs: FileLogs, tm
         assert len((tmp_path / "some.txt").read_text().splitlines()) == 111
 
 
+async def test_a_merged_log_is_saved_with_the_name_of_each_lines_log(logs: FileLogs, tmp_path: Path) -> None:
+    logs.write("bell", "app", [("one", NOW), ("three", NOW + timedelta(seconds=2))])
+    logs.write("bell", "error", [("two", NOW + timedelta(seconds=1))])
+    async with running(logs) as session:
+        logs.records["bell"] = {**logs.records["garden"], "app_id": "bell"}
+        view = await viewer(session, "garden")
+        view.show("bell", "app+error")
+        await session.shows("three")
+        await save_as(session, tmp_path / "merged.txt")
+        await session.shows("3 lines are saved in")
+        assert (tmp_path / "merged.txt").read_text() == "app: one\nerror: two\napp: three\n"
+
+
 async def test_a_selection_over_more_than_is_held_is_saved_whole(logs: FileLogs, tmp_path: Path) -> None:
     logs.write("garden", "app", [(f"line {number}", NOW) for number in range(9000)])
     async with running(logs) as session:

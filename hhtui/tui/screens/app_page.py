@@ -172,7 +172,7 @@ class AppPage(HomeScreen):
     def _open_event(self, message: EventStream.Opened) -> None:
         from hhtui.tui.screens.event_details import EventDetails
 
-        self.app.push_screen(EventDetails(message.message))
+        self.app.push_screen(EventDetails(message.stream, message.message))
 
     # What is said
 
@@ -190,7 +190,7 @@ class AppPage(HomeScreen):
         # What a running app says of itself stands below, as its health and its description.
         if reason and reason not in (sanitise(app.report.message, 200), sanitise(app.description, 200)):
             say("Why", reason, looks.warning if words.needs_attention(app) else looks.text)
-        if up := words.uptime(app, self.hh.now()):
+        if up := words.uptime(app, self.hh.engine_now()):
             since = words.local_time(app.started_at, "%Y-%m-%d %H:%M:%S")
             say("Running", f"{up}, since {since}")
         url = words.url_of(app, self.hh.host)
@@ -234,15 +234,14 @@ class AppPage(HomeScreen):
             lines.append([(" m shows the manifest", looks.dim)])
         return lines
 
-    @staticmethod
-    def _usage(app: App, say: Any) -> None:
+    def _usage(self, app: App, say: Any) -> None:
         usage = app.usage
         parts = []
         if usage.cpu_percent is not None:
             parts.append(f"CPU {usage.cpu_percent:.1f}% of one core")
         if usage.memory_mb is not None:
             parts.append(f"memory {human_bytes(usage.memory_mb * 2**20)}")
-        if usage.disk_mb is not None:
+        if usage.disk_mb is not None and not self._sizes:
             parts.append(f"data {human_bytes(usage.disk_mb * 2**20)}")
         if parts:
             say("Uses", ", ".join(parts))

@@ -165,7 +165,7 @@ class Dashboard(HomeScreen):
         places = [_PLACES[name]] if name in PANELS else []
         if name in ("hardware", "apps", None):
             places = [Place.APPS]
-        # The palette needs the room; the app's page tells of it beside the address.
+        # The palette needs the room; the app's page tells of this key.
         self.key_bar.show(*places, Place.DASHBOARD, without=("app.visit",))
 
     # What the link tells
@@ -224,7 +224,7 @@ class Dashboard(HomeScreen):
     def _open_event(self, message: EventStream.Opened) -> None:
         from hhtui.tui.screens.event_details import EventDetails
 
-        self.app.push_screen(EventDetails(message.message))
+        self.app.push_screen(EventDetails(message.stream, message.message))
 
     def target_ids(self) -> list[str]:
         return self.apps.targets()

@@ -1,4 +1,4 @@
-"""One message of the event stream, whole."""
+"""One message of the event stream, whole, and from there to its neighbours, its app, its log and its action."""
 
 from __future__ import annotations
 
@@ -13,29 +13,32 @@ from hhtui.tui.cells import Piece, folded
 from hhtui.tui.keymap import Place
 from hhtui.tui.records import BusMessage
 from hhtui.tui.screens.base import HomeScreen
-from hhtui.tui.widgets.event_stream import pretty
+from hhtui.tui.widgets.event_stream import EventStream, pretty
 from hhtui.tui.widgets.text_view import TextView
+
+_FOLLOWED = ("events.page", "events.log", "events.action")
 
 
 class EventDetails(HomeScreen):
-    """Channels, time, and the content as indented JSON, or as text where it is none."""
+    """Channels, time, and the content as indented JSON, or as text where it is none; ``stream`` lists it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         *keymap.bindings(Place.DETAILS),
-        *keymap.bindings(Place.EVENTS, only=("events.log",)),
+        *keymap.bindings(Place.EVENTS, only=_FOLLOWED),
     ]
     AUTO_FOCUS = "TextView"
 
-    def __init__(self, message: BusMessage) -> None:
+    def __init__(self, stream: EventStream, message: BusMessage) -> None:
         super().__init__()
-        self._message = message
+        self._stream, self._message = stream, message
 
     def compose_body(self) -> ComposeResult:
         yield TextView(id="details")
 
     def on_mount(self) -> None:
         """Compose the lines once: a message never changes."""
-        self.key_bar.show(Place.DETAILS)
+        others = [key.id for key in keymap.KEYS if key.place is Place.EVENTS and key.id not in _FOLLOWED]
+        self.key_bar.show(Place.DETAILS, Place.EVENTS, without=others)
         self.call_after_refresh(self._load)
 
     def _load(self) -> None:
@@ -55,10 +58,33 @@ class EventDetails(HomeScreen):
         for text in pretty(message):
             lines += [[(" " + keep(part), looks.text)] for part in folded(text, width)]
         view.set_lines(lines)
+        view.action_edge(-1)
 
     def action_close(self) -> None:
         """Back."""
         self.dismiss()
+
+    def action_step(self, step: int) -> None:
+        """The next or the previous message of the list; its cursor goes along."""
+        if (message := self._stream.beside(self._message, step)) is None:
+            self.hh.say(f"There is no {'newer' if step > 0 else 'older'} event in the list.", "warning")
+        else:
+            self._message = message
+            self._load()
+
+    def action_only(self, field: str) -> None:
+        """Back to the list, with nothing but what the same action caused."""
+        if self._stream.beside(self._message, 0) is None:
+            self.hh.say("This event is not in the list any more.", "warning")
+            return
+        before = self._stream.filter
+        self._stream.action_only(field)
+        if self._stream.filter != before:
+            self.dismiss()
+
+    def action_open_its_app(self) -> None:
+        """The page of the app that it is about."""
+        self.hh.open_app_of(self._message)
 
     def action_open_its_log(self) -> None:
         """The log of the app that it is about, at its time."""

@@ -186,5 +186,6 @@ class FirstRunScreen(HomeScreen):
         hh.push_screen(ChoiceScreen("The app is there", f"{name_of(app)} can be started.", answers), answered)
 
     def action_close(self) -> None:
-        """To the dashboard."""
+        """To the dashboard; it does not come up by itself again."""
+        self.hh.memory.values.first_steps_seen = True
         self.dismiss()

@@ -19,12 +19,13 @@ from hhtui.tui.widgets.text_view import TextView
 
 _LONGEST = 65_536
 _MOST_LINES = 2000
+_KEYS = ("details.close", "details.copy")
 
 
 class LogLineScreen(HomeScreen):
     """When it was written, how long it is, and its text."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*keymap.bindings(Place.DETAILS)]
+    BINDINGS: ClassVar[list[BindingType]] = [*keymap.bindings(Place.DETAILS, only=_KEYS)]
     AUTO_FOCUS = "TextView"
 
     def __init__(self, line: LogLine, title: str) -> None:
@@ -36,7 +37,7 @@ class LogLineScreen(HomeScreen):
 
     def on_mount(self) -> None:
         """Compose the lines once the width is known."""
-        self.key_bar.show(Place.DETAILS)
+        self.key_bar.show(Place.DETAILS, without=("details.next", "details.previous"))
         self.call_after_refresh(self._load)
 
     def on_resize(self) -> None:

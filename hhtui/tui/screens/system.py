@@ -126,11 +126,11 @@ class SystemScreen(HomeScreen):
             return
         facts = Facts(view.content_size.width - 1, hh.looks, hh.glyphs)
         if self._alerts:
-            facts.alerts(self._alerts, hh.now())
+            facts.alerts(self._alerts, hh.engine_now())
         facts.engine(self._engine, hh.link.engine_uptime())
         facts.redis(self._redis)
         if not self._alerts:
-            facts.alerts((), hh.now())
+            facts.alerts((), hh.engine_now())
         facts.recent_alerts(hh.link.recent)
         view.set_lines(facts.lines)
 
@@ -143,7 +143,7 @@ class SystemScreen(HomeScreen):
 
     def metrics_changed(self) -> None:
         if metrics := self.hh.link.snapshot.metrics:
-            self.graphs.add(metrics.machine, self.hh.now())
+            self.graphs.add(metrics.machine, self.hh.engine_now())
 
     def engine_changed(self) -> None:
         super().engine_changed()

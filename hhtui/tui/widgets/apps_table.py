@@ -132,7 +132,9 @@ class AppsTable(LineView):
             case "memory":
                 return -(usage.memory_mb or 0)
             case "uptime":
-                return app.started_at.timestamp() if app.started_at and words.uptime(app, self.hh.now()) else 1e18
+                return (
+                    app.started_at.timestamp() if app.started_at and words.uptime(app, self.hh.engine_now()) else 1e18
+                )
             case "restarts":
                 return -app.restarts
         return app.port or 1e9
@@ -168,7 +170,7 @@ class AppsTable(LineView):
             return None
         return Row(
             app,
-            words.uptime(app, self.hh.now()),
+            words.uptime(app, self.hh.engine_now()),
             words.why(app, link.retry_in(app_id)),
             words.url_of(app, self.hh.host) or "",
             app_row.graph_levels(link.cpu_history.get(app_id, ()), len(self.glyphs.ramp) - 1),

@@ -28,10 +28,11 @@ class EventStream(LineView):
     """
 
     class Opened(Message):
-        """The user wants to see one message whole."""
+        """The user wants to see one message of ``stream`` whole."""
 
-        def __init__(self, message: BusMessage) -> None:
+        def __init__(self, stream: EventStream, message: BusMessage) -> None:
             super().__init__()
+            self.stream = stream
             self.message = message
 
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.bindings(keymap.Place.EVENTS)]
@@ -170,7 +171,16 @@ class EventStream(LineView):
     def action_open_event(self) -> None:
         """Show the message under the cursor whole."""
         if self._shown:
-            self.post_message(self.Opened(self._shown[self.cursor]))
+            self.post_message(self.Opened(self, self._shown[self.cursor]))
+
+    def beside(self, message: BusMessage, step: int) -> BusMessage | None:
+        """What is listed ``step`` lines below ``message``, under the cursor from now on; None at the list's ends."""
+        # What is no longer kept was the oldest.
+        at = next((number for number, each in enumerate(self._shown) if each is message), -1) + step
+        if not 0 <= at < len(self._shown):
+            return None
+        self.move_to(at)
+        return self._shown[at]
 
     def action_only(self, field: str) -> None:
         """Only events of the current one's app, type or action (its correlation id); again: all events."""
@@ -195,11 +205,8 @@ class EventStream(LineView):
 
     def action_open_its_app(self) -> None:
         """The page of the app that the message under the cursor is about."""
-        app_id = event_filter.app_of(self._shown[self.cursor]) if self._shown else ""
-        if app_id in self.hh.link.snapshot.apps:
-            self.hh.open_app(app_id)
-        else:
-            self.hh.say("This message is about no app of this home.", "warning")
+        if self._shown:
+            self.hh.open_app_of(self._shown[self.cursor])
 
     def action_open_its_log(self) -> None:
         """The log of the app that the message under the cursor is about, at its time."""

@@ -133,7 +133,7 @@ class HistoryGraphs(ComposedView):
     def _columns(self, series: _Series, cells: int) -> list[float | None]:
         count = cells * 2 if self._braille else cells
         span = self.span
-        return columns_of(self._samples, series.name, self.hh.now(), span.seconds, count, span.gap)
+        return columns_of(self._samples, series.name, self.hh.engine_now(), span.seconds, count, span.gap)
 
     @staticmethod
     def _scale(series: _Series, columns: list[float | None]) -> tuple[float, float]:

@@ -46,7 +46,7 @@ class LogFinder(LogPane):
         if not text:
             return
         try:
-            moment = moment_of(text, self.hh.now())
+            moment = moment_of(text, self.hh.engine_now())
         except InvalidInputError as error:
             self.hh.say(f"A page is a number from 1 to {self._window.pages}; {error.message}.", "warning")
             return
@@ -60,7 +60,7 @@ class LogFinder(LogPane):
         try:
             index = await window.go_to_time(moment)
         except HomeHelperError as error:
-            self.hh.say(error.message, "error")
+            self._failed(window, error)
             return
         if window is not self._window:
             return

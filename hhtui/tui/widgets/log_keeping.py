@@ -91,7 +91,7 @@ class LogKeeping(LogFinder):
         try:
             async with LinesFile(path) as file:
                 async for some in window.read(first, last):
-                    await file.write([line.text for line in some])
+                    await file.write([_saved(line) for line in some])
                     lines += len(some)
                     cut += sum(line.cut for line in some)
                     self._doing(f"saving, {lines:,} lines (Esc stops it)")
@@ -107,3 +107,8 @@ class LogKeeping(LogFinder):
     def _current(self) -> LogLine | None:
         lines = self._window.lines
         return lines[self._line_at(self.cursor)] if lines else None
+
+
+def _saved(line: LogLine) -> str:
+    """A merged log's lines name the log that they are from, as ``hhtui logs`` does."""
+    return f"{line.name}: {line.text}" if line.name else line.text

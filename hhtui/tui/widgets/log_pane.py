@@ -7,14 +7,15 @@ from typing import Any
 
 from textual import events, work
 
-from hhtui.errors import HomeHelperError
+from hhtui.errors import HomeHelperError, NotFoundError
 from hhtui.text import human_bytes, sanitise
 from hhtui.tui.ansi import pieces_of
-from hhtui.tui.cells import Piece
+from hhtui.tui.cells import Piece, wrap
 from hhtui.tui.log_rows import GAP, RUN, LogRows
 from hhtui.tui.log_search import LogSearch
 from hhtui.tui.log_text import cell_slice, highlighted, level_of
 from hhtui.tui.log_window import LogWindow
+from hhtui.tui.no_log import no_log_words
 from hhtui.tui.records import LogLine, LogPage
 from hhtui.tui.widgets.line_view import LineView
 from hhtui.tui.words import local_time
@@ -105,16 +106,24 @@ class LogPane(LineView):
 
     def _failed(self, window: LogWindow, error: HomeHelperError) -> None:
         if window is self._window:
-            self.failure = sanitise(error.message, 300)
+            self.failure = (
+                no_log_words(self.hh, self.app_id or "", self.file)
+                if isinstance(error, NotFoundError)
+                else sanitise(error.message, 300)
+            )
             window.loaded = True
             if window.lines:
                 self.hh.say(error.message, "error")
             self._changed()
 
+    @property
+    def seen(self) -> bool:
+        """Whether any of it is on the screen."""
+        return self.is_attached and self.display and bool(self.content_size)
+
     def tick(self) -> None:
         """A second has passed: fetch what is new, if anybody can see it."""
-        seen = self.is_attached and self.display and bool(self.content_size)
-        if self.app_id and seen and not self._busy and self._window.loaded:
+        if self.app_id and self.seen and not self._busy and self._window.loaded:
             self._catch_up()
 
     @work(thread=False, group="log-follow", exclusive=False, exit_on_error=True)
@@ -313,12 +322,13 @@ class LogPane(LineView):
         return (self.app_id, self.file, self.failure, self._window.loaded, self._window.only.get("search"))
 
     def draw_empty(self, row: int, width: int) -> list[Piece]:
+        if self.failure and self.app_id is not None:
+            parts = wrap(self.glyphs.keep(self.failure), max(width - 1, 10))
+            return [(" " + parts[row], self.looks.warning)] if row < len(parts) else []
         if row:
             return []
         if self.app_id is None:
             return [(" Choose an app to see its log.", self.looks.dim)]
-        if self.failure:
-            return [(" " + self.glyphs.keep(self.failure), self.looks.warning)]
         if not self._window.loaded:
             return [(self.glyphs.keep(" Loading …"), self.looks.dim)]
         if self._window.only:

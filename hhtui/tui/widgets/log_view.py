@@ -19,6 +19,7 @@ USUAL_FILES = ("app", "error", "access", "setup")
 # What is merged by time: stdout, stderr, visits.
 _MERGED = ("app", "error", "access")
 _TIMES = 3
+_BEGINNING = (Status.INSTALLING, Status.STARTING, Status.RUNNING)
 _SIDEWAYS = 16
 
 
@@ -38,12 +39,15 @@ class LogView(LogKeeping):
     ]
     _chosen = False
     _status: Status | None = None
+    # Whether the setup log stands in for the app's own, which is not there yet.
+    _standing_in = False
 
     # Which file
 
     def show(self, app_id: str | None, file: str | None = None) -> None:
         """Another app's log, from its newest line; without ``file`` the one that is worth a look in its state."""
         self._chosen = file is not None
+        self._standing_in = False
         if file is not None:
             self._open(app_id, file)
         elif app_id is None:
@@ -84,7 +88,16 @@ class LogView(LogKeeping):
             sizes = await self.hh.link.log_files(app_id)
         except HomeHelperError:
             sizes = {}
-        self._open(app_id, next((name for name in wanted if sizes.get(name)), wanted[-1]))
+        name = next((name for name in wanted if sizes.get(name)), wanted[-1])
+        own = bool(sizes.get(name)) or app is None or app.status not in _BEGINNING
+        self._standing_in = not own and self.file == "setup" and self.app_id == app_id and bool(sizes.get("setup"))
+        self._open(app_id, "setup" if self._standing_in else name)
+
+    def tick(self) -> None:
+        """What stands in for the app's own log gives way when that is there."""
+        super().tick()
+        if self._standing_in and self.app_id and self.seen and self.following:
+            self._choose(self.app_id)
 
     @work(thread=False, group="log-files", exclusive=True, exit_on_error=True)
     async def action_next_file(self) -> None:
@@ -187,7 +200,9 @@ def _worth_a_look(app: App | None) -> tuple[str, ...]:
     """Log files by what an app's state makes interesting: the first that holds anything, else the last."""
     if app is None:
         return ("app",)
-    if app.status is Status.INSTALLING or (app.status is Status.FAILED and app.exit is None):
+    if app.status is Status.INSTALLING:
+        return ("setup",)
+    if app.status is Status.FAILED and app.exit is None:
         return ("setup", "app")
     if app.status in (Status.FAILED, Status.BACKOFF):
         return ("error", "app")
