@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -97,6 +98,17 @@ async def test_the_page_shows_the_interface_which_only_attaches_and_ends_with_th
                 pass
     eventually(lambda: not served.children(), 20)
     assert served.engine.client.app("lamp")["status"] == "running"
+
+
+async def test_v_opens_an_apps_page_in_a_tab_of_the_browser_that_shows_the_interface(served: Web) -> None:
+    port = served.engine.client.command("lamp", "start", wait=20)["runtime_info"]["assigned_port"]
+    async with aiohttp.ClientSession() as browser:
+        async with browser.ws_connect(f"{served.socket}?width=100&height=30", origin=served.origin) as socket:
+            await shown(socket, "running")
+            await socket.send_json(["stdin", "v"])
+            told = await shown(socket, '["open_url"')
+            order = json.loads(told[told.index('["open_url"') :])
+            assert order[0] == "open_url" and order[1]["url"].endswith(f":{port}") and order[1]["new_tab"]
 
 
 async def test_without_the_key_from_another_site_or_by_another_name_nothing_is_served(served: Web) -> None:
