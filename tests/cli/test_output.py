@@ -7,11 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from hhtui.cli.console import display_width
+from hhtui.cli.states import uptime_of
+from hhtui.text import human_duration, iso_utc
 from tests.cli.conftest import HHTUI, Hhtui, environment, run_hhtui, run_on_terminal
 from tests.engine.engine_process import EngineProcess
 
@@ -194,3 +197,11 @@ def test_following_shows_what_is_written_and_survives_a_reload(own: EngineProces
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=10)
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize("days", [-40, 40])
+def test_how_long_an_app_runs_goes_by_the_clock_of_the_engine_that_started_it(days: int) -> None:
+    there = datetime.now(UTC) + timedelta(days=days)
+    record = {"status": "running", "runtime_info": {"started_at": iso_utc(there - timedelta(minutes=7))}}
+    assert uptime_of(record, {"time": iso_utc(there)}) == human_duration(420)
+    assert uptime_of(record, {}) != human_duration(420)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hhtui.errors import NotFoundError
 from tests.tui import fake
 from tests.tui.screen import running
 
@@ -53,6 +54,20 @@ async def test_the_page_shows_what_the_app_takes_on_its_disks_as_it_is_counted()
         await session.until(
             lambda: "files 24.0 KiB, environment 210.0 MiB, logs more than 8.0 GiB" in session.line("Sizes")
         )
+
+
+async def test_an_engine_that_tells_no_sizes_yet_still_tells_the_processes() -> None:
+    transport = fake.FakeTransport()
+
+    async def app_sizes(app_id: str) -> fake.Document:
+        raise NotFoundError("there is no such path")
+
+    transport.app_sizes = app_sizes  # type: ignore[method-assign]
+    async with running(transport, size=(160, 50)) as session:
+        await session.on("thermometer")
+        await session.press("enter")
+        await session.shows("Processes", "1201", "Logs")
+        assert "Sizes" not in session.text
 
 
 async def test_an_update_under_a_running_app_tells_how_far_it_is() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -131,14 +132,12 @@ class AppPage(HomeScreen):
     @work(thread=False, group="processes", exclusive=True, exit_on_error=True)
     async def _look(self) -> None:
         """What is measured for those alone who look: the processes, and what the logs and the folders hold."""
-        api = self.hh.link.api
-        try:
-            processes = await api.app_processes(self.app_id)
+        processes, logs, sizes = self._processes, self._logs, self._sizes
+        # The status line tells what is wrong with the engine; an older one knows no processes, or no sizes.
+        with suppress(HomeHelperError):
             logs = await self.hh.link.log_files(self.app_id)
-            sizes = sizes_words(await api.app_sizes(self.app_id))
-        except HomeHelperError:
-            # The status line tells what is wrong with the engine; an older one knows no processes and no sizes.
-            return
+            processes = await self.hh.link.api.app_processes(self.app_id)
+            sizes = sizes_words(await self.hh.link.api.app_sizes(self.app_id))
         if (processes, logs, sizes) != (self._processes, self._logs, self._sizes):
             self._processes, self._logs, self._sizes = processes, logs, sizes
             self.load()
