@@ -14,6 +14,8 @@ COOKIE_VARIABLE = "HOMEHELPER_INSTANCE"
 _COOKIE_PREFIX = COOKIE_VARIABLE.encode() + b"="
 # A pass over /proc is shared by everybody who asks within this time (seconds).
 _SHARED_FOR = 0.02
+# So many processes are looked at before the loop has another turn: about a millisecond.
+_SLICE = 64
 
 
 class Snapshot(NamedTuple):
@@ -51,6 +53,7 @@ class ProcessTable:
     def __init__(self) -> None:
         self._known: dict[tuple[int, int], str | None] = {}
         self._running: asyncio.Task[Snapshot] | None = None
+        self._one_pass = asyncio.Lock()
 
     async def snapshot(self) -> Snapshot:
         """A snapshot begun after this call; concurrent callers share one pass."""
@@ -60,15 +63,37 @@ class ProcessTable:
 
     async def _soon(self) -> Snapshot:
         await asyncio.sleep(0 if not self._known else _SHARED_FOR / 4)
-        self._running = None
-        return self.now()
+        async with self._one_pass:
+            self._running = None
+            entries = os.listdir("/proc")
+            look = _Look(self._known)
+            for first in range(0, len(entries), _SLICE):
+                look.at(entries[first : first + _SLICE])
+                await asyncio.sleep(0)
+            return self._seen(look)
 
     def now(self) -> Snapshot:
         """A snapshot at once; about 15 µs a process, as environments are read once a process."""
-        stats: dict[int, Stat] = {}
-        cookies: dict[int, str] = {}
-        known: dict[tuple[int, int], str | None] = {}
-        for entry in os.listdir("/proc"):
+        look = _Look(self._known)
+        look.at(os.listdir("/proc"))
+        return self._seen(look)
+
+    def _seen(self, look: _Look) -> Snapshot:
+        self._known = look.known
+        return look.snapshot
+
+
+class _Look:
+    """A snapshot in the making; ``before``: the cookies, or None, of the processes that were known."""
+
+    def __init__(self, before: dict[tuple[int, int], str | None]) -> None:
+        self.snapshot = Snapshot({}, {})
+        self.known: dict[tuple[int, int], str | None] = {}
+        self._before = before
+
+    def at(self, entries: Iterable[str]) -> None:
+        stats, cookies = self.snapshot
+        for entry in entries:
             if not entry.isdigit():
                 continue
             stat = read_stat(int(entry))
@@ -76,14 +101,12 @@ class ProcessTable:
                 continue
             stats[stat.pid] = stat
             key = (stat.pid, stat.start_ticks)
-            cookie = self._known.get(key)
+            cookie = self._before.get(key)
             if cookie is None and stat.parent != 2 and stat.pid != 2:
                 cookie = read_cookie(stat.pid)
             if cookie is not None:
                 cookies[stat.pid] = cookie
-            known[key] = cookie
-        self._known = known
-        return Snapshot(stats, cookies)
+            self.known[key] = cookie
 
 
 def read_cookie(pid: int) -> str | None:
