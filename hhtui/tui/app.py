@@ -15,9 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import on, work
+from textual import events, on, work
 from textual.binding import BindingType
 from textual.command import CommandPalette, Provider
+from textual.widgets import Input
 
 from hhtui import __version__
 from hhtui.model.states import Verb
@@ -400,6 +401,12 @@ class HomeHelperApp(QuickApp, inherit_bindings=False):
         if problem:
             self.say(f"Keymap: {problem}. In {self.keymap_file}", "warning")
         self.set_keymap(self.changed_keys)
+
+    def on_key(self, event: events.Key) -> None:
+        """A letter that was sent to another widget, before a field was asked for and got the focus, is its text."""
+        if isinstance(self.focused, Input) and event.is_printable and event.character:
+            event.prevent_default()
+            self.focused.insert_text_at_cursor(event.character)
 
     def on_resize(self) -> None:
         """Too small is told, and mends itself; everything is drawn again."""

@@ -57,7 +57,8 @@ class FilterInput(Horizontal):
         with field.prevent(Input.Changed):
             field.value = value
         field.cursor_position = len(value)
-        field.focus()
+        # At once: ``focus`` would let the keys that are on their way already go elsewhere.
+        self.screen.set_focus(field)
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
