@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -254,6 +255,7 @@ def _list(console: Console, files: list[dict[str, Any]]) -> None:
 
 def _check_pattern(pattern: str) -> None:
     try:
-        re.compile(pattern)
+        with warnings.catch_warnings(action="ignore"):
+            re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
         raise click.UsageError(f"--search: {error}") from None

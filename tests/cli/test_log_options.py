@@ -49,3 +49,8 @@ def test_options_that_make_no_sense_are_refused(hhtui: Hhtui, options: list[str]
     shown = hhtui("logs", "web", *options)
     assert (shown.code, shown.out) == (2, "")
     assert words in shown.err and shown.err.count("\n") == 1
+
+
+def test_an_expression_that_a_later_python_may_read_otherwise_is_taken_without_a_word(hhtui: Hhtui) -> None:
+    shown = hhtui("logs", "web", "--search", "[[0-9]+", "--no-time")
+    assert (shown.code, shown.err) == (0, "")

@@ -10,6 +10,7 @@ Source of the syntax: POSIX.1-2017, Base Definitions 9.4, with the NUL bytes and
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +18,8 @@ from re import _constants as sre  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
+# What a later Python may read otherwise is read as this one does; the warnings would go to the engine's own log.
+warnings.filterwarnings("ignore", "Possible (nested set|set [a-z]+) at position", FutureWarning)
 _ASCII = 0x80
 _REPLACEMENT = 0xFFFD
 # No digit and no white space is here or beyond (Unicode 16).
@@ -159,11 +162,12 @@ def _set(items: Sequence[tuple[Any, Any]], flags: int) -> _Character:
     codes = {code for low, high in ranges for code in range(low, min(high + 1, _ASCII))}
     foreign = [(max(low, _ASCII), high) for low, high in ranges if high >= _ASCII]
     if any_case:
-        if foreign:
-            raise _UntranslatableError
         letters = {chr(code).lower() for code in codes if chr(code).isalpha()}
         codes |= {ord(case) for letter in letters for case in (letter, letter.upper())}
-        if not ascii_only:
+        if foreign:  # any letter that is the same as another one but for case
+            codes |= set() if negated else {ord(case) for letter in _FOREIGN_CASES for case in (letter, letter.upper())}
+            foreign = [(_ASCII, 0x10FFFF)]
+        elif not ascii_only:
             foreign = [(ord(other),) * 2 for letter in letters for other in _FOREIGN_CASES.get(letter, "")]
     for category in categories:
         codes |= {code for code in range(_ASCII) if _in_category(category, chr(code), flags & re.ASCII.value)}
