@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import resource
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,7 @@ from hhtui.engine.logs.grep import Grep, GrepError
 from hhtui.engine.logs.opened import open_log
 from hhtui.engine.logs.scan import chosen
 from hhtui.engine.logs.stream import LINE_LIMIT, LogStream
-from hhtui.errors import InvalidInputError
+from hhtui.errors import HomeHelperError, InvalidInputError
 
 LINES = st.lists(
     st.sampled_from([b"", b"a", b"ab 1", b"b a", b"\xc3\xa9a", b"\xff", b"aab17", b"x" * 70, "٣ab".encode()]),
@@ -93,7 +96,7 @@ def test_a_system_without_gnu_grep_searches_too(stream: LogStream, monkeypatch: 
 
 
 def test_grep_is_stopped_at_the_deadline(stream: LogStream, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expression_search, "DEADLINE_SECONDS", 0.0)
+    monkeypatch.setattr(expression_search, "GREP_SECONDS", 0.0)
     for pattern in ("line 7", r"line \b7"):
         with pytest.raises(InvalidInputError, match="took longer than 0 s"):
             find_expression(stream, [(0, stream.size)], pattern, (0, 5), from_end=True)
@@ -116,3 +119,20 @@ def test_more_candidates_than_are_looked_at_one_by_one_are_searched_for_in_all_l
 ) -> None:
     monkeypatch.setattr(expression_search, "_CANDIDATES", 50)
     assert find_expression(stream, [(0, stream.size)], r"line \d+\b of", (0, 1), from_end=True)[0] == 100_000
+
+
+def test_without_room_for_a_descriptor_the_search_is_refused_in_one_line(stream: LogStream) -> None:
+    spare: list[int] = []
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 8, limits[1]))
+    try:
+        with suppress(OSError):
+            while True:
+                spare.append(os.dup(0))
+        with pytest.raises(HomeHelperError, match="no search can start: Too many open files"):
+            find_expression(stream, [(0, stream.size)], "line", (0, 5), from_end=True)
+    finally:
+        for descriptor in spare:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert find_expression(stream, [(0, stream.size)], "line", (0, 5), from_end=True)[0] == 100_000

@@ -15,9 +15,11 @@ from hhtui.engine.logs.extended_expression import translate
 from hhtui.engine.logs.grep import Grep, GrepError
 from hhtui.engine.logs.scan import Span, chosen
 from hhtui.engine.logs.stream import LogStream
-from hhtui.errors import InvalidInputError
+from hhtui.errors import HomeHelperError, InvalidInputError
 
+# For ``re``, whose time has no bound. Grep's is as long as the disk takes to give 100 MB on a slow card.
 DEADLINE_SECONDS = 5.0
+GREP_SECONDS = 20.0
 # Where grep may find too many lines, up to so many are looked at one by one; else all of the log is.
 _CANDIDATES = 20_000
 _ROOT = Path(__file__).parents[3]
@@ -31,31 +33,32 @@ def find_expression(
 
     ``page`` is (lines to skip, lines to return), counted from the newest match if ``from_end``.
     """
-    deadline = time.monotonic() + DEADLINE_SECONDS
     try:
         translation = translate(pattern)
     except (re.error, ValueError, OverflowError, RecursionError) as error:
         raise _invalid(pattern, str(error) or type(error).__name__) from None
     if translation is None:
-        return _Process(stream, pattern).answer(spans, page, from_end, deadline)
-    grep = Grep(stream, translation.text, deadline)
+        return _Process(stream, pattern).answer(spans, page, from_end)
+    grep = Grep(stream, translation.text, time.monotonic() + GREP_SECONDS)
     if translation.exact:
         try:
             total, lines = grep.find(spans, lambda total: chosen(page, from_end, total))
         except GrepError:
-            return _Process(stream, pattern).answer(spans, page, from_end, deadline)
+            return _Process(stream, pattern).answer(spans, page, from_end)
         except TimeoutError:
-            raise _too_slow(pattern) from None
+            raise _too_slow(pattern, GREP_SECONDS) from None
         return total, [first for first, _ in lines]
     # It starts while grep looks which lines it need not see.
     process = _Process(stream, pattern)
     try:
         with suppress(GrepError):
             spans = grep.at_most(spans, _CANDIDATES)
-    except TimeoutError:
+    except BaseException as error:
         process.end()
-        raise _too_slow(pattern) from None
-    return process.answer(spans, page, from_end, deadline)
+        if isinstance(error, TimeoutError):
+            raise _too_slow(pattern, GREP_SECONDS) from None
+        raise
+    return process.answer(spans, page, from_end)
 
 
 class _Process:
@@ -64,30 +67,32 @@ class _Process:
     def __init__(self, stream: LogStream, pattern: str) -> None:
         self._parts = [(part.fd, part.size) for part in stream.parts]
         self._pattern = pattern
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _PROGRAM, str(_ROOT)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            pass_fds=[part.fd for part in stream.parts],
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _PROGRAM, str(_ROOT)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[part.fd for part in stream.parts],
+            )
+        except OSError as error:
+            raise HomeHelperError(f"no search can start: {error.strerror}; try again later") from None
 
-    def answer(self, spans: Sequence[Span], page: Span, from_end: bool, deadline: float) -> tuple[int, list[int]]:
+    def answer(self, spans: Sequence[Span], page: Span, from_end: bool) -> tuple[int, list[int]]:
         """What ``find_expression`` answers."""
         pattern = self._pattern
-        left = max(deadline - time.monotonic(), 0.01)
         request = {
             "parts": self._parts,
             "spans": list(spans),
             "pattern": pattern,
             "page": page,
             "from_end": from_end,
-            "seconds": int(left) + 1,
+            "seconds": int(DEADLINE_SECONDS) + 1,
         }
         try:
-            output, _ = self._process.communicate(marshal.dumps(request), timeout=left)
+            output, _ = self._process.communicate(marshal.dumps(request), timeout=DEADLINE_SECONDS)
         except subprocess.TimeoutExpired:
-            raise _too_slow(pattern) from None
+            raise _too_slow(pattern, DEADLINE_SECONDS) from None
         finally:
             self.end()
         try:
@@ -111,8 +116,8 @@ def _invalid(pattern: str, reason: str) -> InvalidInputError:
     return InvalidInputError(f"the search expression {pattern!r} is not valid: {reason}")
 
 
-def _too_slow(pattern: str) -> InvalidInputError:
+def _too_slow(pattern: str, seconds: float) -> InvalidInputError:
     return InvalidInputError(
-        f"the search for {pattern!r} took longer than {DEADLINE_SECONDS:g} s: "
+        f"the search for {pattern!r} took longer than {seconds:g} s: "
         "simplify the expression, or narrow it with since and until"
     )

@@ -94,7 +94,7 @@ class Grep:
         return pieces
 
     def _count(self, piece: Span) -> int:
-        with os.fdopen(os.memfd_create("count"), "rb") as output:
+        with _scratch() as output:
             self._run(["-c"], piece, output)
             text = output.read()
         if not text.strip().isdigit():
@@ -104,38 +104,45 @@ class Grep:
     def _list(self, piece: Span, limit: int = -1) -> list[Span]:
         """The first matching lines, all without a limit, each from its start to behind its newline."""
         lines: list[Span] = []
-        with os.fdopen(os.memfd_create("lines"), "rb") as output:
+        with _scratch() as output:
             self._run(["-b", "-m", str(limit)] if limit > 0 else ["-b"], piece, output)
             for line in output:
                 place, _, text = line.partition(b":")
+                if not place.isdigit():
+                    raise GrepError
                 start = piece[0] + int(place)
                 lines.append((start, min(start + len(text), piece[1])))
         return lines
 
     def _run(self, options: list[str], piece: Span, output: IO[bytes]) -> None:
         """Grep over the piece; its output can be read from the start afterwards."""
-        process = subprocess.Popen(
-            [_program(), *options, "-aE", "-e", self._expression],
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.DEVNULL,
-            env={"LC_ALL": "C"},
-            bufsize=0,
-        )
+        try:
+            process = subprocess.Popen(
+                [_program(), *options, "-aE", "-e", self._expression],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.DEVNULL,
+                env={"LC_ALL": "C"},
+                bufsize=0,
+            )
+        except OSError:
+            raise GrepError from None
+        assert process.stdin is not None
+        pipe = process.stdin
         try:
             with suppress(OSError, ValueError):
                 # Whatever it makes of an unusual expression, and should the engine die meanwhile.
                 resource.prlimit(process.pid, resource.RLIMIT_AS, (_MEMORY_LIMIT, _MEMORY_LIMIT))
                 seconds = max(int(self._deadline - time.monotonic()) + 1, 1)
                 resource.prlimit(process.pid, resource.RLIMIT_CPU, (seconds, seconds))
-            assert process.stdin is not None
             with suppress(BrokenPipeError):
-                self._feed(process.stdin, piece)
-            process.stdin.close()
+                self._feed(pipe, piece)
+            pipe.close()
             status = process.wait(max(self._deadline - time.monotonic(), 0.01))
         except subprocess.TimeoutExpired:
             raise TimeoutError from None
         finally:
+            pipe.close()
             if process.poll() is None:
                 process.kill()
                 process.wait()
@@ -157,6 +164,14 @@ class Grep:
             view = memoryview(data)
             while view:
                 view = view[pipe.write(view) :]
+
+
+def _scratch() -> IO[bytes]:
+    """A file in memory: what grep prints may be as much as it is given, and nobody reads it meanwhile."""
+    try:
+        return os.fdopen(os.memfd_create("grep"), "rb")
+    except OSError:
+        raise GrepError from None
 
 
 def _each(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
