@@ -136,3 +136,26 @@ def test_without_room_for_a_descriptor_the_search_is_refused_in_one_line(stream:
             os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert find_expression(stream, [(0, stream.size)], "line", (0, 5), from_end=True)[0] == 100_000
+
+
+def test_an_expression_longer_than_an_argument_may_be_is_left_to_the_other_way(logs: Path) -> None:
+    (logs / "app.log").write_bytes(b"7" * 300 + b"\nshort\n")
+    with open_log(logs, "app.log") as stream:
+        assert find_expression(stream, [(0, stream.size)], r"\d" * 290, (0, 5), from_end=True) == (1, [0])
+
+
+def test_a_grep_that_was_removed_is_done_without(stream: LogStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grep, "_program", lambda: "/nowhere/grep")
+    for pattern in ("line 99999 ", r"line \b99999 "):
+        assert find_expression(stream, [(0, stream.size)], pattern, (0, 5), from_end=True)[0] == 1
+
+
+def test_times_that_jump_to_and_fro_in_a_log_do_not_start_grep_for_every_jump(
+    stream: LogStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = range(0, stream.size - 200, 200)
+    spans = [(stream.find_newline(start) + 1, stream.find_newline(start + 60) + 1) for start in starts]
+    monkeypatch.setattr(grep, "_program", lambda: pytest.fail("grep was asked"))
+    for pattern in ("line .*7 of", r"\bline .*7 of"):
+        total, _ = find_expression(stream, spans, pattern, (0, 5), from_end=True)
+        assert total > 1000

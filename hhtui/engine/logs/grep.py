@@ -27,6 +27,8 @@ _AT_ONCE = 2
 # A piece with more matches, and larger, is divided before its lines are listed.
 _DENSE = 2000
 _SMALL = 256 * 1024
+# More spans than this (a log whose times jump to and fro) take longer to start grep for than to search without it.
+_MOST_SPANS = 64
 _MEMORY_LIMIT = 256 * 1024 * 1024
 
 _Item = TypeVar("_Item")
@@ -81,7 +83,9 @@ class Grep:
         return listed[low:high]
 
     def _divide(self, spans: Sequence[Span]) -> list[Span]:
-        """The spans in pieces of about an eighth of their size, cut between lines."""
+        """The spans in pieces of about an eighth of their size, cut between lines; GrepError: they are too many."""
+        if len(spans) > _MOST_SPANS:
+            raise GrepError
         size = max(sum(behind - first for first, behind in spans) // _PIECES, _SMALL // 2)
         pieces: list[Span] = []
         for first, behind in spans:
