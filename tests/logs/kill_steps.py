@@ -26,7 +26,7 @@ def capture(pipe: int, logs: Path, keep: int, *, index_too: bool = True) -> None
     folder = os.open(logs, os.O_RDONLY | os.O_DIRECTORY)
     stream = CapturedStream("a", os.dup(pipe), folder, "app.log")
     stream.open()
-    while stream.drain(200, (MAX_BYTES, keep), 1)[0]:
+    while stream.drain(200, (MAX_BYTES, keep), 1):
         pass
     stream.close()
 

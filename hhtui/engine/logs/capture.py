@@ -25,6 +25,10 @@ _TURN_SECONDS = 0.004
 _LAST_RETRY_SECONDS = 2.0
 # How long after a flood its pipe is made small again: the kernel limits what all pipes of a user may hold.
 _CALM_SECONDS = 10.0
+# A pipe as full as this is flooded. As long as looks find anything in it, it counts as at least so full as to make the
+# time until the next look only double: after a look in between, the writer may not have been on its core yet.
+_FLOODED = 0.9
+_LULL = FILL / 2
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # What a live file's index may add to it; see index.py.
 _INDEX_ALLOWANCE = 1024 * 1024
@@ -61,6 +65,7 @@ class LogCapture:
         self._schedule = DrainSchedule(self._epoll.fileno(), self._turn, clock)
         self._drains = 0
         self._turns = 0
+        self._floods: list[CapturedStream] = []
         self._wide: list[CapturedStream] = []
         self._calm: asyncio.TimerHandle | None = None
         self._retention = Retention(clock=clock, wall=wall)
@@ -174,7 +179,9 @@ class LogCapture:
             app.retry.cancel()
         for stream in app.streams:
             del self._streams[stream.fifo]
-            if not stream.stalled:
+            if stream.flooding:
+                self._floods.remove(stream)
+            elif not stream.stalled:
                 self._epoll.unregister(stream.fifo)
             stream.close()
         os.close(app.folder)
@@ -207,55 +214,67 @@ class LogCapture:
         for stream in app.streams:
             # A survivor that keeps writing must not hold us here: a pipe never has more than it can hold.
             left = stream.capacity
-            while left > 0:
-                moved, more = self._move(stream, left, limits, time_us)
+            while left > 0 and (moved := self._move(stream, left, limits, time_us)):
                 left -= moved
-                if not (moved or more):
-                    break
 
     def _turn(self) -> float | None:
         """Drain what is readable, fairly and in bounded time; how full the fullest pipe was; None: all empty."""
         self._turns += 1
-        if not self._ready:
-            self._ready.extend(descriptor for descriptor, _ in self._epoll.poll(0))
-            if not self._ready:
+        ready, streams = self._ready, self._streams
+        if not ready:
+            ready.extend([descriptor for descriptor, _ in self._epoll.poll(0)])
+            ready.extend([stream.fifo for stream in self._floods])
+            if not ready:
                 return None
         time_us = self._time_us()
         limits = self._rotation_limits()
         deadline = self._clock() + _TURN_SECONDS
         fullest = 0.0
-        ready, streams = self._ready, self._streams
         while ready:
             stream = streams.get(ready.popleft())
             if stream is None or stream.stalled:
                 continue
-            moved, more = self._move(stream, stream.capacity, limits, time_us)
-            if more:
-                fullest = 1.0
-            elif moved > 0:
-                fullest = max(fullest, moved / stream.capacity)
-                if moved >= stream.capacity and stream.widen():
-                    self._widened(stream)
+            part = self._move(stream, stream.capacity, limits, time_us) / stream.capacity
+            if not stream.flooding:
+                if part >= _FLOODED and not stream.stalled:
+                    self._flooded(stream)
+            elif part:
+                part = max(part, _LULL)
+            else:
+                self._watch(stream)
+            if part > fullest:
+                fullest = part
             if ready and self._clock() > deadline:
                 return max(fullest, FILL)
-        return fullest
+        return fullest or None
 
-    def _widened(self, stream: CapturedStream) -> None:
-        self._wide.append(stream)
+    def _flooded(self, stream: CapturedStream) -> None:
+        """Widen the pipe, and look at it unasked: while an epoll has it, each of its writer's calls takes longer."""
+        if stream.widen():
+            self._wide.append(stream)
+        stream.flooding = True
+        self._epoll.unregister(stream.fifo)
+        self._floods.append(stream)
         if self._calm is None:
             self._calm = asyncio.get_running_loop().call_later(_CALM_SECONDS, self._narrow)
+
+    def _watch(self, stream: CapturedStream) -> None:
+        """Let the epoll tell when a writer that paused goes on: on a busy machine it wakes us sooner than a timer."""
+        stream.flooding = False
+        self._floods.remove(stream)
+        self._epoll.register(stream.fifo, select.EPOLLIN)
 
     def _narrow(self) -> None:
         self._wide = [each for each in self._wide if self._streams.get(each.fifo) is each and not each.narrow()]
         self._calm = asyncio.get_running_loop().call_later(_CALM_SECONDS, self._narrow) if self._wide else None
 
-    def _move(self, stream: CapturedStream, quota: int, limits: tuple[int, int], time_us: int) -> tuple[int, bool]:
-        """One drain of one pipe; a disk that refuses stalls the app instead of raising."""
+    def _move(self, stream: CapturedStream, quota: int, limits: tuple[int, int], time_us: int) -> int:
+        """One drain of one pipe, the bytes it moved; a disk that refuses stalls the app instead of raising."""
         self._drains += 1
         rotations, before = stream.rotations, stream.bytes
         while True:
             try:
-                result = stream.drain(quota, limits, time_us)
+                moved = stream.drain(quota, limits, time_us)
             except OSError as error:
                 if error.errno == errno.EINTR:
                     continue
@@ -264,11 +283,11 @@ class LogCapture:
                 if error.errno in _NO_ROOM and rotation.remove_oldest_archive(stream.folder):
                     continue
                 self._stall(stream, error)
-                return stream.bytes - before, False
+                return stream.bytes - before
             break
         if stream.rotations != rotations:
             self._fit(stream)
-        return result
+        return moved
 
     def _renew_folder(self, app_id: str) -> bool:
         """Make the app's log folder anew if it was deleted."""
@@ -311,7 +330,11 @@ class LogCapture:
         """Leave the bytes in the pipe, and try again later."""
         if not stream.stalled:
             stream.stalled = True
-            self._epoll.unregister(stream.fifo)
+            if stream.flooding:
+                stream.flooding = False
+                self._floods.remove(stream)
+            else:
+                self._epoll.unregister(stream.fifo)
         app = self._apps.get(stream.app_id)
         if app is None:
             return

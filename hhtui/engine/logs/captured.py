@@ -11,8 +11,6 @@ from hhtui.engine.logs.index import IndexWriter
 from hhtui.engine.logs.limits import LINE_ALLOWANCE
 
 _SPLICE = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE
-# Single-byte moves in one go while a full file's last line is finished: a few milliseconds on a small board.
-_BYTES_A_TURN = 1024
 
 
 class CapturedStream:
@@ -29,9 +27,11 @@ class CapturedStream:
         "capacity",
         "fd",
         "fifo",
+        "flooding",
         "folder",
         "index",
         "name",
+        "orderly",
         "rotations",
         "size",
         "stalled",
@@ -50,6 +50,8 @@ class CapturedStream:
         self.rotations = 0
         self.index = IndexWriter()
         self.stalled = False
+        self.flooding = False
+        self.orderly = False
 
     def open(self) -> None:
         """Open the log at its end, made if it is missing, after mending what a kill in a rotation left; OSError."""
@@ -72,9 +74,21 @@ class CapturedStream:
         self.size = status.st_size
         base = rotation.next_base(self.folder, self.name)
         self.index.attach(self.folder, self.name, status.st_ino, status.st_size, base)
+        self.orderly = True
 
-    def drain(self, quota: int, limits: tuple[int, int], time_us: int) -> tuple[int, bool]:
-        """Move up to about ``quota`` bytes; (bytes moved, whether more should follow at once). OSError: cannot write.
+    def _open_fresh(self, base: int) -> bool:
+        """After a rotation without trouble: a new log at ``base``; False if there is one already. OSError."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            self.fd = os.open(self.name, flags, 0o640, dir_fd=self.folder)
+        except FileExistsError:
+            return False
+        self.size = 0
+        self.index.attach(self.folder, self.name, os.fstat(self.fd).st_ino, 0, base)
+        return True
+
+    def drain(self, quota: int, limits: tuple[int, int], time_us: int) -> int:
+        """Move up to about ``quota`` bytes; how many were moved. OSError: cannot write.
 
         ``limits`` are the size at which a file is full and the number of archives to keep.
         """
@@ -91,58 +105,44 @@ class CapturedStream:
                 if not fifo.waiting(self.fifo):
                     break
                 if self.size < full + LINE_ALLOWANCE and os.pread(self.fd, 1, self.size - 1) != b"\n":
-                    count = self._finish_line(full + LINE_ALLOWANCE, time_us)
-                    moved += count
-                    if count == _BYTES_A_TURN:
-                        return moved, True
+                    wanted = fifo.line_end(self.fifo, full + LINE_ALLOWANCE - self.size)
+                elif self._rotate(keep):
                     continue
-                if self._rotate(keep):
-                    continue
-                room = quota
-            wanted = min(quota - moved, room)
+                else:
+                    wanted = quota - moved
+            else:
+                wanted = min(quota - moved, room)
+            size = self.size
             try:
-                count = os.splice(self.fifo, self.fd, wanted, offset_dst=self.size, flags=_SPLICE)
+                count = os.splice(self.fifo, self.fd, wanted, None, size, _SPLICE)
             except BlockingIOError:
                 break
-            self.index.add(self.size, time_us)
-            self.size += count
+            self.index.add(size, time_us)
+            self.size = size + count
             self.bytes += count
             moved += count
             if count < wanted:
                 break
-        return moved, False
-
-    def _finish_line(self, limit: int, time_us: int) -> int:
-        """Move single bytes until a newline: only so is it known where the line ends without reading what follows."""
-        start = self.size
-        end = min(start + _BYTES_A_TURN, limit)
-        try:
-            while self.size < end:
-                os.splice(self.fifo, self.fd, 1, offset_dst=self.size, flags=_SPLICE)
-                self.size += 1
-                if os.pread(self.fd, 1, self.size - 1) == b"\n":
-                    break
-        except BlockingIOError:
-            pass
-        count = self.size - start
-        if count:
-            self.index.add(start, time_us)
-            self.bytes += count
-        return count
+        return moved
 
     def _rotate(self, keep: int) -> bool:
         """Begin a new file; False where we may not rename in the folder: then the bytes go on into the old one."""
+        fresh = False
         try:
             here = os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
             if os.path.samestat(here, os.fstat(self.fd)):
+                orderly, self.orderly = self.orderly, False
                 rotation.shift(self.folder, self.name, keep)
+                fresh = self.orderly = orderly
         except FileNotFoundError:
             pass
         except PermissionError:
             rotation.repair(self.folder, self.name)
             return False
+        base = self.index.base + self.size
         self.close_file()
-        self.open()
+        if not (fresh and self._open_fresh(base)):
+            self.open()
         self.rotations += 1
         return True
 
@@ -169,11 +169,12 @@ class CapturedStream:
         return self.capacity > before
 
     def narrow(self) -> bool:
-        """Give the room back if the flood is over since the last call; whether it was, or there is nothing to give."""
-        if self.bytes - self.calm_at <= self.capacity and not fifo.waiting(self.fifo):
+        """Give the room back if the flood is over since the last call; whether it was."""
+        over = self.bytes - self.calm_at <= self.capacity and not fifo.waiting(self.fifo)
+        if over:
             self.capacity = fifo.resize(self.fifo, fifo.PIPE_SIZE)
         self.calm_at = self.bytes
-        return self.capacity < fifo.FLOOD_PIPE_SIZE
+        return over
 
     def close_file(self) -> None:
         """Close the log and its index, not the pipe."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -15,8 +16,12 @@ from hhtui.engine.logs.limits import LogError
 
 # A quarter of Linux's default for /proc/sys/fs/pipe-max-size; room for a disk that is busy for a while.
 PIPE_SIZE = 256 * 1024
-# While an app floods: a megabyte a millisecond (the finest that epoll waits) keeps up with the fastest writer.
+# While an app floods: splice(2) keeps the writer out of the pipe, so it is to be called seldom, for much at a time.
 FLOOD_PIPE_SIZE = 1024 * 1024
+# The rest of a line is mostly within so much.
+_SHORT = 4096
+# Held: each CDLL makes classes, which only the last generation of the collector finds again.
+_LIBC = ctypes.CDLL(None)
 
 
 def open_fifo(path: Path, adopted_pid: int | None = None, stream: int = 1) -> int:
@@ -123,3 +128,30 @@ def waiting(descriptor: int) -> int:
     count = array("i", [0])
     fcntl.ioctl(descriptor, FIONREAD, count)
     return count[0]
+
+
+def line_end(descriptor: int, limit: int) -> int:
+    """How many of the next ``limit`` bytes make up the rest of a line, or hold none of its end; at least 1.
+
+    Looked at by tee(2), which leaves them in the pipe.
+    """
+    try:
+        reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return 1
+    seen = 0
+    try:
+        # Most lines end soon; the second look takes all that a pipe of the default size can show.
+        for size in (min(_SHORT, limit), limit):
+            seen = _LIBC.tee(descriptor, writing, ctypes.c_size_t(size), os.SPLICE_F_NONBLOCK)
+            if seen <= 0:
+                break
+            end = os.read(reading, seen).find(b"\n")
+            if end >= 0:
+                return end + 1
+            if seen < size:
+                break
+    finally:
+        os.close(reading)
+        os.close(writing)
+    return max(seen, 1)

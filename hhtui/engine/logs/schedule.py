@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from hhtui.engine.logs.precise_timer import PreciseTimer
+
 # The first look after the leading edge takes the rest of a burst, such as a start-up banner.
 PROBE_SECONDS = 0.005
 # While lines trickle in, the pipe is the buffer: four drains a second. A line's time is that of its drain, so it may be
 # late by this; draining oftener costs CPU in proportion (docs/performance.md).
 TICK_SECONDS = 0.25
-# The part of a pipe that may fill between two looks before a fast writer would have to wait.
+# The part of a pipe that may fill between two looks before a fast writer would have to wait: with more, at once again.
 FILL = 0.25
-_NOW = 0.0005
+# A look costs tens of microseconds itself.
+_NOW = 0.00005
 
 
 class DrainSchedule:
@@ -27,23 +30,23 @@ class DrainSchedule:
         self._turn = turn
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._handle: asyncio.Handle | None = None
-        self._probing = False
+        self._timer: PreciseTimer | None = None
         self._last = 0.0
 
     def start(self) -> None:
         """Watch from now on, on the running loop; nothing if it watches already."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
+            self._timer = PreciseTimer(self._loop)
             self._loop.add_reader(self._descriptor, self._wake)
 
     def stop(self) -> None:
         """Watch no more."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.remove_reader(self._descriptor)
-        if self._handle is not None:
-            self._handle.cancel()
-        self._handle = self._loop = None
+        if self._timer is not None:
+            self._timer.close()
+        self._timer = self._loop = None
 
     def _wake(self) -> None:
         assert self._loop is not None
@@ -60,18 +63,17 @@ class DrainSchedule:
 
     def _look(self, delay: float, *, patient: bool) -> None:
         """One turn, the next after ``delay`` or sooner; back to watching if there was nothing, unless patient."""
-        loop = self._loop
-        if loop is None:
+        loop, timer = self._loop, self._timer
+        if loop is None or timer is None:
             return
+        begin = self._clock()
+        elapsed, self._last = begin - self._last, begin
         fill = self._turn()
-        now = self._clock()
-        elapsed, self._last = now - self._last, now
         if fill is None and not patient:
-            self._handle = None
             loop.add_reader(self._descriptor, self._wake)
             return
         if fill:
-            # At this rate the pipe is as full as it may be after so long.
-            delay = 0.0 if fill >= FILL else min(delay, elapsed * FILL / fill)
-        then = self._probe if delay == PROBE_SECONDS else self._tick
-        self._handle = loop.call_soon(then) if delay < _NOW else loop.call_later(delay, then)
+            # At this rate the pipe is as full as it is to be after so long, of which the turn has taken a part.
+            due = 0.0 if fill >= FILL else elapsed * FILL / fill
+            delay = min(delay, due - (self._clock() - begin))
+        timer.after(delay if delay > _NOW else 0.0, self._probe if delay == PROBE_SECONDS else self._tick)
