@@ -23,11 +23,16 @@ def few_descriptors(spare: int) -> Iterator[None]:
     """Let this process open only ``spare`` descriptors more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(name) for name in os.listdir("/proc/self/fd"))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1 + spare, hard))
+    between = [os.dup(0)]
+    while between[-1] < highest:
+        between.append(os.dup(0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(highest, between[-1]) + 1 + spare, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for descriptor in between:
+            os.close(descriptor)
 
 
 async def test_without_descriptors_the_app_says_so_and_starts_when_there_are_some(engine: Engine) -> None:
