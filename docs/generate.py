@@ -13,7 +13,7 @@ import click
 from hhtui import __version__
 from hhtui.cli.main import root
 from hhtui.engine.api.openapi import openapi_document
-from hhtui.engine.api.routes import build_api
+from hhtui.engine.api.routes import api_routes
 from hhtui.model.json_schema import SCHEMAS
 
 HERE = Path(__file__).parent
@@ -43,9 +43,9 @@ follows is made from that description.
 
 def api_page() -> str:
     """docs/api.md."""
-    routes: Any = build_api(Mock(), read_only=False).routes
+    routes: Any = api_routes(Mock(), read_only=False)
     document = openapi_document(routes, read_only=False)
-    export: Any = build_api(Mock(), read_only=True).routes
+    export: Any = api_routes(Mock(), read_only=True)
     readable = {(route.path, method) for route in export for method in route.methods}
     lines = [_API_HEAD]
     for tag in _TAGS:

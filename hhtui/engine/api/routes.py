@@ -7,12 +7,12 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hhtui.engine.api import requests
 from hhtui.engine.api.answers import JSONDocument, answer_known_error
@@ -32,16 +32,26 @@ _log = logging.getLogger(__name__)
 _Handler = Callable[[Request], Awaitable[Response]]
 
 
-def build_api(facade: EngineFacade, *, read_only: bool, streams: OpenStreams | None = None) -> Starlette:
-    """The ASGI application; ``read_only`` is the export: GET alone, for this machine's names, without secrets."""
-    api = _Api(facade, read_only=read_only, streams=streams or OpenStreams())
-    app = Starlette(
-        routes=api.routes(),
-        middleware=[Middleware(Guard, read_only=read_only)],
-        exception_handlers={HTTPException: answer_known_error, HomeHelperError: answer_known_error},
-    )
-    app.router.redirect_slashes = False
-    return app
+def build_api(facade: EngineFacade, *, read_only: bool, streams: OpenStreams | None = None) -> ASGIApp:
+    """The ASGI application; ``read_only`` is the export: GET alone, for this machine's names, without secrets.
+
+    Put together here, as Starlette's own application brings half a megabyte of what it shows of errors.
+    """
+    router = Router(api_routes(facade, read_only=read_only, streams=streams), redirect_slashes=False)
+    handlers = {HTTPException: answer_known_error, HomeHelperError: answer_known_error}
+    answering = ExceptionMiddleware(router, handlers=handlers)
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        # With it the router raises what it does not know, instead of answering in a form of its own.
+        scope["app"] = router
+        await answering(scope, receive, send)
+
+    return Guard(application, read_only=read_only)
+
+
+def api_routes(facade: EngineFacade, *, read_only: bool, streams: OpenStreams | None = None) -> list[Route]:
+    """What the application answers to."""
+    return _Api(facade, read_only=read_only, streams=streams or OpenStreams()).routes()
 
 
 class _Api:

@@ -16,7 +16,7 @@ import stat
 from pathlib import Path
 
 import h11
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from hhtui.engine.api.routes import build_api
 from hhtui.engine.api.stream import OpenStreams
@@ -183,7 +183,7 @@ def bind_unix_socket(path: Path) -> socket.socket:
 
 
 class _ProtocolFactory:
-    def __init__(self, app: Starlette, state: ServerState, limit: int) -> None:
+    def __init__(self, app: ASGIApp, state: ServerState, limit: int) -> None:
         self._config = Config(
             app,
             http=_Protocol,
