@@ -7,17 +7,17 @@ not slow the engine. Everything runs in the engine's event loop; nothing here is
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Self
 
 from pydantic import ValidationError
 
+from hhtui.engine.bus.kept import EVENT_FIELDS, MESSAGE_FIELDS, METADATA_FIELDS, KeptEvent, keep, number_of
 from hhtui.engine.bus.plain import plain, read_foreign, weight
 from hhtui.engine.bus.sampling import Sampler
 from hhtui.engine.bus.subscription import Subscription
@@ -51,10 +51,6 @@ _FOREIGN_WEIGHT = 2 * 1024 * 1024
 _MAX_CHANNEL_NAME = 256
 # ``after`` these is everything that is kept: whoever asks so has seen nothing, and so has missed nothing.
 EVERYTHING_KEPT = frozenset({"0", "0-0"})
-# Shared by all instances: a set of its own would be the largest part of a kept message.
-_EVENT_FIELDS, _METADATA_FIELDS, _MESSAGE_FIELDS = (
-    set(model.model_fields) for model in (Event, EventMetadata, Message)
-)
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +77,7 @@ class EventBus:
         """Other programs' messages since then, those left out included."""
         self._next = 1
         self._sequence = 0
-        self._own: deque[Message] = deque(maxlen=max(capacity, 1))
+        self._own: deque[KeptEvent] = deque(maxlen=max(capacity, 1))
         self._foreign: deque[tuple[Message, int]] = deque()
         self._foreign_weight = 0
         self._horizon = 0
@@ -120,13 +116,13 @@ class EventBus:
         self.counts[event_type.value] += 1
         now = utc_now()
         event = Event.model_construct(
-            _EVENT_FIELDS,
+            EVENT_FIELDS,
             timestamp=now,
             event_type=event_type,
             source=source,
             data=plain(data) if data else {},
             metadata=EventMetadata.model_construct(
-                _METADATA_FIELDS,
+                METADATA_FIELDS,
                 version="1.0.0",
                 correlation_id=correlation_id or current_correlation.get() or new_correlation_id(),
                 host=self.host,
@@ -138,7 +134,7 @@ class EventBus:
         if source not in SOURCES_WITHOUT_APP:
             channels = (*channels, app_channel(source))
         message = Message.model_construct(
-            _MESSAGE_FIELDS,
+            MESSAGE_FIELDS,
             id=self._new_id(),
             channels=channels,
             received_at=now,
@@ -149,8 +145,8 @@ class EventBus:
         )
         if event_type not in _LIVE_ONLY:
             if len(self._own) == self._own.maxlen:
-                self._horizon = max(self._horizon, _number(self._own[0].id))
-            self._own.append(message)
+                self._horizon = max(self._horizon, self._own[0].number)
+            self._own.append(keep(message, event))
         self._deliver(message, 0)
         return event
 
@@ -192,8 +188,8 @@ class EventBus:
     def recent(self, pattern: str = "*", limit: int = 100) -> list[Message]:
         """The newest kept messages that match, oldest first."""
         with Subscription(pattern, 1, lambda _: None) as probe:
-            found = [message for message, _ in self._kept() if probe.wants(message)]
-        return found[-limit:] if limit > 0 else []
+            found = [kept for kept, _ in self._kept() if probe.wants(kept)]
+        return [_message(kept) for kept in found[-limit:]] if limit > 0 else []
 
     def state(self) -> dict[str, Any]:
         """Everything that a reload in place carries over, as JSON."""
@@ -203,7 +199,7 @@ class EventBus:
             "sequence": self._sequence,
             "horizon": self._horizon,
             "capacity": self._own.maxlen,
-            "messages": [message.model_dump(mode="json") for message, _ in self._kept()],
+            "messages": [_message(kept).model_dump(mode="json") for kept, _ in self._kept()],
         }
 
     @classmethod
@@ -224,7 +220,7 @@ class EventBus:
             if message.event is None:
                 bus._keep_foreign(message, weight(str(document).encode("utf-8", "replace")))
             else:
-                bus._own.append(message)
+                bus._own.append(keep(message, message.event))
         return bus
 
     def _new_id(self) -> str:
@@ -235,7 +231,7 @@ class EventBus:
     def _admit(self, channel: str, raw: bytes, left_out: int) -> None:
         payload, text = read_foreign(raw)
         message = Message.model_construct(
-            _MESSAGE_FIELDS,
+            MESSAGE_FIELDS,
             id=self._new_id(),
             channels=(channel[:_MAX_CHANNEL_NAME],),
             received_at=utc_now(),
@@ -254,7 +250,7 @@ class EventBus:
         while len(self._foreign) > _FOREIGN_CAPACITY or self._foreign_weight > _FOREIGN_WEIGHT:
             oldest, freed = self._foreign.popleft()
             self._foreign_weight -= freed
-            self._horizon = max(self._horizon, _number(oldest.id))
+            self._horizon = max(self._horizon, number_of(oldest.id))
 
     def _schedule_flush(self) -> None:
         delay = self._sampler.delay()
@@ -297,26 +293,30 @@ class EventBus:
                 self._failed_listeners.add(id(listener))
                 _log.exception("A listener of the event bus failed; further failures of it are not logged")
 
-    def _kept(self) -> Iterator[tuple[Message, int]]:
-        own: list[tuple[Message, int]] = [(message, 0) for message in self._own]
-        return iter(sorted(itertools.chain(own, self._foreign), key=lambda entry: _number(entry[0].id)))
+    def _kept(self) -> list[tuple[KeptEvent | Message, int]]:
+        own: list[tuple[KeptEvent | Message, int]] = [(kept, 0) for kept in self._own]
+        return sorted([*own, *self._foreign], key=lambda entry: _number(entry[0]))
 
     def _replay(self, subscription: Subscription, after: str) -> None:
         epoch, _, number = after.partition("-")
         known = epoch == str(self.epoch) and number.isascii() and number.isdigit() and len(number) < 20
         start = min(int(number), self._next - 1) if known else 0
-        kept = [(message, cost) for message, cost in self._kept() if _number(message.id) > start]
-        gone = self._horizon - start - sum(_number(message.id) < self._horizon for message, _ in kept)
+        newer = [(kept, cost) for kept, cost in self._kept() if _number(kept) > start]
+        gone = self._horizon - start - sum(_number(kept) < self._horizon for kept, _ in newer)
         if after not in EVERYTHING_KEPT and (start < self._horizon or not known):
             subscription.missed(max(gone, 1))
-        for message, cost in kept:
-            if subscription.wants(message):
-                subscription.offer(message, cost)
+        for kept, cost in newer:
+            if subscription.wants(kept):
+                subscription.offer(_message(kept), cost)
 
     def _unsubscribe(self, subscription: Subscription) -> None:
         if subscription in self._subscriptions:
             self._subscriptions.remove(subscription)
 
 
-def _number(message_id: str) -> int:
-    return int(message_id.rpartition("-")[2])
+def _number(kept: KeptEvent | Message) -> int:
+    return kept.number if isinstance(kept, KeptEvent) else number_of(kept.id)
+
+
+def _message(kept: KeptEvent | Message) -> Message:
+    return kept.message() if isinstance(kept, KeptEvent) else kept

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from hhtui.engine.bus.kept import KeptEvent
 from hhtui.model.event import Message
 
 # What the foreign messages in one queue may weigh, in bytes: a reader that hangs must not cost the engine its memory.
@@ -36,7 +37,7 @@ class Subscription:
         self._closed = False
         self._on_close = on_close
 
-    def wants(self, message: Message) -> bool:
+    def wants(self, message: Message | KeptEvent) -> bool:
         """Whether one of the message's channels matches the pattern."""
         matches = self._matches
         return matches is None or any(matches(channel) for channel in message.channels)
