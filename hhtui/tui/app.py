@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import locale
 import os
@@ -120,11 +119,7 @@ class HomeHelperApp(QuickApp, inherit_bindings=False):
         return Dashboard()
 
     def on_mount(self) -> None:
-        """Listen to signals, read the keymap, start the link."""
-        loop = asyncio.get_running_loop()
-        if not self.is_headless:
-            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-                loop.add_signal_handler(number, self.ended_by, number)
+        """Read the keymap, and look whether there is room."""
         self._read_keymap()
         self.theme_changed_signal.subscribe(self, self._theme_changed)
         self._check_size()

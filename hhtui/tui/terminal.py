@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import selectors
+import signal
 import termios
 import threading
 from codecs import getincrementaldecoder
@@ -26,6 +28,7 @@ RESTORE = (
     "\x1b[?7h\x1b[?2004l\x1b[?1000l\x1b[?1003l\x1b[?1006l\x1b[?1015l\x1b[?1004l\x1b[?2048l\x1b[?2026l"
     "\x1b[<u\x1b[0m\x1b[?1049l\x1b[?25h"
 )
+_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 _STALLED_CHARACTERS = 200_000
 # The first picture may hold up the loop for so long (seconds): else the writer gets its turn only after 5 ms or 10.
 _FIRST_SECONDS = 0.02
@@ -150,7 +153,10 @@ class HomeDriver(LinuxDriver):
         return self._app  # type: ignore[return-value]
 
     def start_application_mode(self) -> None:
-        """Take the terminal over."""
+        """Take the terminal over, to be given back from this moment on whatever signal ends the program."""
+        loop = asyncio.get_running_loop()
+        for number in _ENDING:
+            loop.add_signal_handler(number, self._hh.ended_by, number)
         super().start_application_mode()  # type: ignore[no-untyped-call]
         first = self._writer_thread
         writer = TerminalWriter(self._output, self._hh.encoding, self._stalled, self._terminal_lost)

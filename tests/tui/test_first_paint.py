@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 
-from tests.tui.terminal import Terminal
+from tests.tui.terminal import Terminal, modes_left_on
 
 RUN = """
 import gc, json, sys
@@ -20,6 +21,18 @@ def on_ready(app):
     ready(app)
     Path(sys.argv[1]).write_text(json.dumps({"loaded": loaded, "collecting": gc.isenabled()}))
 HomeHelperApp.on_ready = on_ready
+sys.exit(quick_interface(["--home", sys.argv[2], "--read-only"]))
+"""
+
+AT_ONCE = """
+import os, sys
+from textual.drivers.linux_driver import LinuxDriver
+from hhtui.cli.quick_interface import quick_interface
+start = LinuxDriver.start_application_mode
+def start_application_mode(driver):
+    start(driver)
+    os.kill(os.getpid(), int(sys.argv[1]))
+LinuxDriver.start_application_mode = start_application_mode
 sys.exit(quick_interface(["--home", sys.argv[2], "--read-only"]))
 """
 
@@ -50,3 +63,11 @@ def test_the_first_paint_loads_only_what_it_shows(told: dict[str, object]) -> No
 
 def test_garbage_is_collected_again_from_the_first_paint_on(told: dict[str, object]) -> None:
     assert told["collecting"] is True
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_in_the_moment_that_the_terminal_is_taken_restores_it(tmp_path: Path, number: signal.Signals) -> None:
+    with Terminal(AT_ONCE, str(int(number)), str(tmp_path / "home")) as terminal:
+        assert terminal.end() == 128 + number
+        assert terminal.attributes() == terminal.before
+        assert modes_left_on(terminal.output) == set()
