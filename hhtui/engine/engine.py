@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -88,6 +88,7 @@ class Engine(Rooms):
         self.backups = BackupService(self)
         self._cpu = own_figures.OwnCpu()
         self._processes = MachineProcesses()
+        self._searching = asyncio.Lock()
 
     # Begin and end.
 
@@ -340,8 +341,9 @@ class Engine(Rooms):
         return await self._loop.run_in_executor(None, list_logs, self._log_dir(app_id))
 
     async def log_page(self, app_id: str, name: str, query: LogQuery) -> LogPage:
-        """Lines of one log."""
-        return await self._loop.run_in_executor(None, read_page, self._log_dir(app_id), app_id, name, query)
+        """Lines of one log; of searches, which may take seconds, one at a time, so that a file thread is left."""
+        async with self._searching if query.search else nullcontext():
+            return await self._loop.run_in_executor(None, read_page, self._log_dir(app_id), app_id, name, query)
 
     def config_view(self) -> ConfigView:
         """The configuration for people."""
