@@ -21,8 +21,8 @@ from hhtui.model.app import Status
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _RELOADING = signal.SIGHUP
 # By then (seconds) the apps that start with the engine have mostly started; who takes longer is waited for, to a limit.
-_SETTLED = 5.0
-_LOOK_AGAIN = 2.0
+_SETTLED = 2.0
+_LOOK_AGAIN = 1.0
 _SETTLED_AT_LAST = 60.0
 
 
