@@ -66,7 +66,7 @@ class Dashboard(HomeScreen):
     def on_mount(self) -> None:
         """Show what is known already."""
         if self._zoomed is not None:
-            self._panels[PANELS.index(self._zoomed)].focus()
+            self.set_focus(self._panels[PANELS.index(self._zoomed)])
         self._load_apps()
 
     def _load_apps(self) -> None:
@@ -113,7 +113,8 @@ class Dashboard(HomeScreen):
         if self._zoomed is not None:
             self._zoomed = self.hh.memory.values.zoomed = name
         self._arrange()
-        self._panels[PANELS.index(name)].focus()
+        # At once: ``focus`` would take it back from a field that the next key asks for.
+        self.set_focus(self._panels[PANELS.index(name)])
 
     def action_next_panel(self, step: int) -> None:
         """The next panel, also one that is hidden now."""
@@ -134,7 +135,7 @@ class Dashboard(HomeScreen):
         if name in PANELS and name != "apps":
             self.hidden.add(name)
             self._zoomed = None
-            self.apps.focus()
+            self.set_focus(self.apps)
             self.hh.say(f"The {name} panel is hidden: {PANELS.index(name) + 1} brings it back, H all of them.")
         elif self.hidden:
             self.hidden.clear()
@@ -153,7 +154,7 @@ class Dashboard(HomeScreen):
         elif self._zoomed is not None:
             self.action_zoom()
         elif view is not self.apps:
-            self.apps.focus()
+            self.set_focus(self.apps)
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """Other keys work in another panel."""

@@ -174,7 +174,7 @@ class SystemScreen(HomeScreen):
         if self._zoomed is not None:
             self._zoomed = name
         self._arrange()
-        self._panels[name].focus()
+        self.set_focus(self._panels[name])
         self.call_after_refresh(self._resized)
 
     def action_next_system_panel(self, step: int) -> None:

@@ -82,6 +82,6 @@ class FilterInput(Horizontal):
         self.display = False
         done, self._done, self._live = self._done, None, None
         if self._back is not None and self._back.is_attached:
-            self._back.focus()
+            self.screen.set_focus(self._back)
         if done is not None and value is not None:
             done(value)
