@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import resource
 import signal
@@ -45,8 +44,6 @@ async def _serve(root: Path, console: bool) -> int:
         watcher.attach_loop(asyncio.get_running_loop())
         asyncio.get_event_loop_policy().set_child_watcher(watcher)
     share_one_arena()
-    # Little of what a start makes goes again: it is looked at once, when the engine has settled.
-    gc.disable()
     installed = signature()
     loop = asyncio.get_running_loop()
     engine = Engine(root, console=console, handover=Handover.received())

@@ -20,6 +20,5 @@ def settle() -> None:
     """After a start: collect, look at what stays no more (``gc.freeze``), and return free pages to the kernel."""
     gc.collect()
     gc.freeze()
-    gc.enable()
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)
