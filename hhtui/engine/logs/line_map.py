@@ -35,9 +35,14 @@ class _Cached:
         """Whether these are the counts of what the file holds now."""
         return head.startswith(self.head) and self._edge_of(part) == self.edge
 
-    def add(self, part: Part, newlines: int) -> None:
-        """One more whole block."""
-        self.blocks.append((self.blocks[-1] if self.blocks else 0) + newlines)
+    def grow(self, part: Part, whole: int, buffer: bytearray) -> None:
+        """Count until there are ``whole`` blocks."""
+        blocks = self.blocks
+        newlines = blocks[-1] if blocks else 0
+        while len(blocks) < whole:
+            read = os.preadv(part.fd, [buffer], len(blocks) * BLOCK)
+            newlines += buffer.count(b"\n", 0, read)
+            blocks.append(newlines)
         self.edge = self._edge_of(part)
 
     def _edge_of(self, part: Part) -> bytes:
@@ -145,9 +150,8 @@ def _counted(part: Part) -> _Counts:
         while len(_cache) > _CACHED_FILES:
             _cache.popitem(last=False)
         blocks = cached.blocks
-        while len(blocks) < whole:
-            read = os.preadv(part.fd, [buffer], len(blocks) * BLOCK)
-            cached.add(part, buffer.count(b"\n", 0, read))
+        if len(blocks) < whole:
+            cached.grow(part, whole, buffer)
         if len(blocks) == whole and cached.tail[0] == state:
             tail = cached.tail[1]
         else:
