@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, on, work
 from textual.binding import BindingType
-from textual.command import CommandPalette, Provider
+from textual.command import Provider
 from textual.widgets import Input
 
 from hhtui import __version__
 from hhtui.model.states import Verb
 from hhtui.paths import Home
-from hhtui.text import sanitise
 from hhtui.tui import keymap, themes
 from hhtui.tui.connecting import Connector
 from hhtui.tui.glyphs import Glyphs, glyphs_for
@@ -30,8 +29,8 @@ from hhtui.tui.keymap_file import read_changes
 from hhtui.tui.leaving import Leaving
 from hhtui.tui.link import Link
 from hhtui.tui.messages import AppsChanged, ClockTicked, EngineChanged, EventsArrived, MetricsChanged
+from hhtui.tui.opening import OpeningApp
 from hhtui.tui.orders import Orders
-from hhtui.tui.quick_app import QuickApp
 from hhtui.tui.remembered import Memory
 from hhtui.tui.screens.base import HomeScreen
 from hhtui.tui.screens.dashboard import Dashboard
@@ -40,7 +39,6 @@ from hhtui.tui.terminal import HomeDriver
 from hhtui.tui.words import host_for_urls
 
 if TYPE_CHECKING:
-    from hhtui.tui.records import BusMessage
     from hhtui.tui.remote_connecting import RemoteConnector
 
 
@@ -50,7 +48,7 @@ def _palette() -> type[Provider]:
     return HomeCommands
 
 
-class HomeHelperApp(QuickApp, inherit_bindings=False):
+class HomeHelperApp(OpeningApp, inherit_bindings=False):
     """The interface on one home."""
 
     TITLE = "HomeHelper"
@@ -229,11 +227,6 @@ class HomeHelperApp(QuickApp, inherit_bindings=False):
 
     # Doing things
 
-    def say(self, text: str, severity: str = "information") -> None:
-        """A toast; plain text, made safe."""
-        shown = self.glyphs.keep(sanitise(text, 400))
-        self.notify(shown, severity=severity, markup=False, timeout=10 if severity == "error" else 5)  # type: ignore[arg-type]
-
     def order(self, verb: Verb, app_ids: Sequence[str]) -> None:
         """Have something done with apps; stopping or restarting several asks first."""
         if self.read_only:
@@ -257,56 +250,6 @@ class HomeHelperApp(QuickApp, inherit_bindings=False):
         else:
             self.orders.undo()
 
-    def open_app(self, app_id: str) -> None:
-        """The page of one app."""
-        from hhtui.tui.screens.app_page import AppPage
-
-        self.push_screen(AppPage(app_id))
-
-    def open_logs(self, app_id: str, file: str | None = None, at: datetime | None = None) -> None:
-        """The logs of one app; from what was written at a moment on, if one is given."""
-        from hhtui.tui.screens.log_viewer import LogViewer
-
-        self.push_screen(LogViewer(app_id, file, at))
-
-    def open_app_of(self, message: BusMessage) -> None:
-        """The page of the app that a message is about."""
-        if app_id := self._app_of(message):
-            self.open_app(app_id)
-
-    def open_log_of(self, message: BusMessage) -> None:
-        """The log of the app that a message is about, at the message's time."""
-        if app_id := self._app_of(message):
-            self.open_logs(app_id, at=message.received_at)
-
-    def _app_of(self, message: BusMessage) -> str:
-        from hhtui.tui.event_filter import app_of
-
-        app_id = app_of(message)
-        if app_id in self.link.snapshot.apps:
-            return app_id
-        self.say("This message is about no app of this home.", "warning")
-        return ""
-
-    def action_help(self) -> None:
-        """All keys."""
-        from hhtui.tui.screens.help import HelpScreen
-
-        if not isinstance(self.screen, HelpScreen | CommandPalette):
-            self.push_screen(HelpScreen())
-
-    def action_system(self) -> None:
-        """The machine and the engine."""
-        from hhtui.tui.screens.system import SystemScreen
-
-        self._open_once(SystemScreen)
-
-    def action_config(self) -> None:
-        """The configuration."""
-        from hhtui.tui.screens.config import ConfigScreen
-
-        self._open_once(ConfigScreen)
-
     def _welcome(self) -> None:
         """Explain an empty home; whoever left that screen has seen it, also at another time."""
         if isinstance(self.screen, Dashboard) and not self.memory.values.first_steps_seen:
@@ -314,27 +257,6 @@ class HomeHelperApp(QuickApp, inherit_bindings=False):
 
             self._welcomed = True
             self.push_screen(FirstRunScreen(automatic=True))
-
-    def action_first_steps(self) -> None:
-        """Where to put an app, and help to begin."""
-        from hhtui.tui.screens.first_run import FirstRunScreen
-
-        self._open_once(FirstRunScreen)
-
-    def _open_once(self, kind: type[HomeScreen]) -> None:
-        if not isinstance(self.screen, kind) and isinstance(self.screen, HomeScreen):
-            self.push_screen(kind())
-
-    def action_hosts(self) -> None:
-        """The machines to switch to."""
-        from hhtui.tui.screens.hosts import HostsScreen
-
-        if not isinstance(self.screen, HostsScreen) and isinstance(self.screen, HomeScreen):
-            self.push_screen(HostsScreen())
-
-    def action_engine_log(self) -> None:
-        """What the engine itself says."""
-        self.open_logs("homehelper", "main")
 
     def action_redraw(self) -> None:
         """Draw everything again, for a terminal that lost what it showed."""
