@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
-from hhtui.engine.bus.kept import EVENT_FIELDS, MESSAGE_FIELDS, METADATA_FIELDS, KeptEvent, keep, number_of
+from hhtui.engine.bus.kept import MESSAGE_FIELDS, KeptEvent, keep, number_of, own_message
 from hhtui.engine.bus.plain import plain, read_foreign, weight
 from hhtui.engine.bus.sampling import Sampler
 from hhtui.engine.bus.subscription import Subscription
@@ -27,7 +27,6 @@ from hhtui.model.event import (
     CHANNEL_LOGS,
     CHANNEL_METRICS,
     Event,
-    EventMetadata,
     EventType,
     Message,
     app_channel,
@@ -114,35 +113,23 @@ class EventBus:
         """
         self._sequence += 1
         self.counts[event_type.value] += 1
-        now = utc_now()
-        event = Event.model_construct(
-            EVENT_FIELDS,
-            timestamp=now,
-            event_type=event_type,
-            source=source,
-            data=plain(data) if data else {},
-            metadata=EventMetadata.model_construct(
-                METADATA_FIELDS,
-                version="1.0.0",
-                correlation_id=correlation_id or current_correlation.get() or new_correlation_id(),
-                host=self.host,
-                sequence=self._sequence,
-                epoch=self.epoch,
-            ),
-        )
         channels = _PRIMARY.get(event_type, (CHANNEL_EVENTS,))
         if source not in SOURCES_WITHOUT_APP:
             channels = (*channels, app_channel(source))
-        message = Message.model_construct(
-            MESSAGE_FIELDS,
-            id=self._new_id(),
-            channels=channels,
-            received_at=now,
-            event=event,
-            payload=None,
-            text=None,
-            dropped=0,
+        message = own_message(
+            self._new_number(),
+            channels,
+            utc_now(),
+            event_type,
+            source,
+            plain(data) if data else {},
+            correlation_id or current_correlation.get() or new_correlation_id(),
+            self.host,
+            self._sequence,
+            self.epoch,
         )
+        event = message.event
+        assert event is not None
         if event_type not in _LIVE_ONLY:
             if len(self._own) == self._own.maxlen:
                 self._horizon = max(self._horizon, self._own[0].number)
@@ -223,16 +210,16 @@ class EventBus:
                 bus._own.append(keep(message, message.event))
         return bus
 
-    def _new_id(self) -> str:
+    def _new_number(self) -> int:
         number = self._next
         self._next = number + 1
-        return f"{self.epoch}-{number}"
+        return number
 
     def _admit(self, channel: str, raw: bytes, left_out: int) -> None:
         payload, text = read_foreign(raw)
         message = Message.model_construct(
             MESSAGE_FIELDS,
-            id=self._new_id(),
+            id=f"{self.epoch}-{self._new_number()}",
             channels=(channel[:_MAX_CHANNEL_NAME],),
             received_at=utc_now(),
             event=None,

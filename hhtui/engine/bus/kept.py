@@ -3,27 +3,57 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json, to_json
 
 from hhtui.model.event import Event, EventMetadata, EventType, Message
 
 # Shared by all instances: a set of its own would be the largest part of a message.
-EVENT_FIELDS, METADATA_FIELDS, MESSAGE_FIELDS = (set(model.model_fields) for model in (Event, EventMetadata, Message))
+_EVENT_FIELDS, _METADATA_FIELDS = set(Event.model_fields), set(EventMetadata.model_fields)
+MESSAGE_FIELDS = set(Message.model_fields)
+
+
+def own_message(
+    number: int,
+    channels: tuple[str, ...],
+    at: datetime,
+    event_type: EventType,
+    source: str,
+    data: dict[str, Any],
+    correlation_id: str,
+    host: str,
+    sequence: int,
+    epoch: int,
+) -> Message:
+    """The message of one of the engine's own events: ``at`` is when it was published, ``data`` plain JSON."""
+    metadata = EventMetadata.model_construct(
+        _METADATA_FIELDS, version="1.0.0", correlation_id=correlation_id, host=host, sequence=sequence, epoch=epoch
+    )
+    event = Event.model_construct(
+        _EVENT_FIELDS, timestamp=at, event_type=event_type, source=source, data=data, metadata=metadata
+    )
+    return Message.model_construct(
+        MESSAGE_FIELDS,
+        id=f"{epoch}-{number}",
+        channels=channels,
+        received_at=at,
+        event=event,
+        payload=None,
+        text=None,
+        dropped=0,
+    )
 
 
 class KeptEvent(NamedTuple):
-    """An own event's message; ``number`` is the second part of its id, ``data`` the event's, as JSON."""
+    """What ``own_message`` makes a message of, its ``data`` as JSON."""
 
     number: int
     channels: tuple[str, ...]
-    received_at: datetime
-    timestamp: datetime
+    at: datetime
     event_type: EventType
     source: str
     data: bytes
-    version: str
     correlation_id: str
     host: str
     sequence: int
@@ -31,32 +61,7 @@ class KeptEvent(NamedTuple):
 
     def message(self) -> Message:
         """The message as it was delivered."""
-        metadata = EventMetadata.model_construct(
-            METADATA_FIELDS,
-            version=self.version,
-            correlation_id=self.correlation_id,
-            host=self.host,
-            sequence=self.sequence,
-            epoch=self.epoch,
-        )
-        event = Event.model_construct(
-            EVENT_FIELDS,
-            timestamp=self.timestamp,
-            event_type=self.event_type,
-            source=self.source,
-            data=from_json(self.data),
-            metadata=metadata,
-        )
-        return Message.model_construct(
-            MESSAGE_FIELDS,
-            id=f"{self.epoch}-{self.number}",
-            channels=self.channels,
-            received_at=self.received_at,
-            event=event,
-            payload=None,
-            text=None,
-            dropped=0,
-        )
+        return own_message(*self[:5], from_json(self.data), *self[6:])
 
 
 def keep(message: Message, event: Event) -> KeptEvent:
@@ -65,12 +70,10 @@ def keep(message: Message, event: Event) -> KeptEvent:
     return KeptEvent(
         number_of(message.id),
         message.channels,
-        message.received_at,
         event.timestamp,
         event.event_type,
         event.source,
         to_json(event.data),
-        metadata.version,
         metadata.correlation_id,
         metadata.host,
         metadata.sequence,
