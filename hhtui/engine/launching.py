@@ -14,7 +14,7 @@ from hhtui.engine.apps.dependencies import problem as dependency_problem
 from hhtui.engine.apps.environment import declared_environment, environment_of
 from hhtui.engine.apps.found_app import FoundApp
 from hhtui.engine.apps.health import health_path
-from hhtui.engine.apps.launch import Launch, build_launch, lacks_folders, make_app_folders
+from hhtui.engine.apps.launch import Launch, build_launch
 from hhtui.engine.lifecycle import Trigger
 from hhtui.engine.logs.runs import note_run
 from hhtui.engine.process.child import Child, spawn
@@ -270,12 +270,9 @@ class Launching:
             raise ConflictError(f"{app.app_id} has no valid manifest")
         port = app.claim_port()
         access = await app.services.redis_access(app.app_id, list(manifest.redis_keys))
-        home = app.services.home
-        if lacks_folders(home, app.app_id):
-            await self._loop.run_in_executor(None, make_app_folders, home, app.app_id)
         launch = build_launch(
             found,
-            home=home,
+            home=app.services.home,
             port=port,
             redis=access,
             instance="",

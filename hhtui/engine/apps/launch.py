@@ -133,24 +133,15 @@ def page_url(manifest: Manifest, host: str, port: int) -> str | None:
     return f"http://{host}:{port}{manifest.endpoints.ui or '/'}"
 
 
-def lacks_folders(home: Home, app_id: str) -> bool:
-    """Whether ``make_app_folders`` has something to do, on a slow disk for a while."""
-    return not all(map(os.path.isdir, _app_folders(home, app_id)))
-
-
 def make_app_folders(home: Home, app_id: str) -> None:
     """The app's folders for data and logs; HomeHelperError if they cannot be made."""
+    data = home.app_data(app_id)
     try:
-        for folder in _app_folders(home, app_id):
+        for folder in (home.app_logs(app_id), data, *(data / name for name in DATA_FOLDERS)):
             folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     except OSError as error:
         where = sanitise(str(error.filename), 300)
         raise HomeHelperError(f"the app's folder {where} cannot be made: {error.strerror}") from None
-
-
-def _app_folders(home: Home, app_id: str) -> list[Path]:
-    data = home.app_data(app_id)
-    return [home.app_logs(app_id), data, *(data / name for name in DATA_FOLDERS)]
 
 
 def make_folders_of(home: Home, app_ids: Iterable[str]) -> None:
