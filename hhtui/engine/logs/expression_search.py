@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 from hhtui.engine.logs.extended_expression import translate
 from hhtui.engine.logs.grep import Grep, GrepError
@@ -37,32 +38,25 @@ def find_expression(
         translation = translate(pattern)
     except (re.error, ValueError, OverflowError, RecursionError) as error:
         raise _invalid(pattern, str(error) or type(error).__name__) from None
-    if translation is None:
-        return _Process(stream, pattern).answer(spans, page, from_end)
-    grep = Grep(stream, translation.text, time.monotonic() + GREP_SECONDS)
-    if translation.exact:
-        try:
-            total, lines = grep.find(spans, lambda total: chosen(page, from_end, total))
-        except GrepError:
-            return _Process(stream, pattern).answer(spans, page, from_end)
-        except TimeoutError:
-            raise _too_slow(pattern, GREP_SECONDS) from None
-        return total, [first for first, _ in lines]
-    # It starts while grep looks which lines it need not see.
-    process = _Process(stream, pattern)
+    grep = Grep(stream, translation.text, time.monotonic() + GREP_SECONDS) if translation is not None else None
+    exact = translation is not None and translation.exact
     try:
-        with suppress(GrepError):
-            spans = grep.at_most(spans, _CANDIDATES)
-    except BaseException as error:
-        process.end()
-        if isinstance(error, TimeoutError):
-            raise _too_slow(pattern, GREP_SECONDS) from None
-        raise
-    return process.answer(spans, page, from_end)
+        if grep is not None and exact:
+            with suppress(GrepError):
+                total, lines = grep.find(spans, lambda total: chosen(page, from_end, total))
+                return total, [first for first, _ in lines]
+        # It starts while grep looks which lines it need not see.
+        with _Process(stream, pattern) as process:
+            if grep is not None and not exact:
+                with suppress(GrepError):
+                    spans = grep.at_most(spans, _CANDIDATES)
+            return process.answer(spans, page, from_end)
+    except TimeoutError:
+        raise _too_slow(pattern, GREP_SECONDS) from None
 
 
 class _Process:
-    """The process of one search; it ends with its answer."""
+    """The process of one search; it ends with the ``with``."""
 
     def __init__(self, stream: LogStream, pattern: str) -> None:
         self._parts = [(part.fd, part.size) for part in stream.parts]
@@ -93,8 +87,6 @@ class _Process:
             output, _ = self._process.communicate(marshal.dumps(request), timeout=DEADLINE_SECONDS)
         except subprocess.TimeoutExpired:
             raise _too_slow(pattern, DEADLINE_SECONDS) from None
-        finally:
-            self.end()
         try:
             answer = marshal.loads(output)
         except (ValueError, EOFError, TypeError):
@@ -105,8 +97,10 @@ class _Process:
             raise _invalid(pattern, answer["error"])
         return answer["total"], answer["positions"]
 
-    def end(self) -> None:
-        """Kill it if it is still there."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self._process.poll() is None:
             self._process.kill()
         self._process.communicate()
