@@ -22,13 +22,17 @@ async def _on_event(session: Session, words: str) -> Any:
     return stream
 
 
-async def test_f_t_and_w_keep_one_app_one_type_and_one_action() -> None:
+def _two_of_one_action() -> FakeTransport:
     transport = FakeTransport()
     transport.history += [
         fake.event(6, "app_stopped", "thermometer", correlation_id="both"),
         fake.event(7, "app_started", "doorbell", correlation_id="both"),
     ]
-    async with running(transport) as session:
+    return transport
+
+
+async def test_f_t_and_w_keep_one_app_one_type_and_one_action() -> None:
+    async with running(_two_of_one_action()) as session:
         stream = await _on_event(session, "stopped")
         for key, label, count in (("f", "app:thermometer", 2), ("t", "type:app_stopped", 1), ("w", "id:both", 2)):
             await session.press(key)
@@ -89,12 +93,7 @@ async def test_n_and_p_walk_through_the_list_in_an_events_details() -> None:
 
 
 async def test_an_events_details_lead_to_its_app_and_to_what_the_same_action_caused() -> None:
-    transport = FakeTransport()
-    transport.history += [
-        fake.event(6, "app_stopped", "thermometer", correlation_id="both"),
-        fake.event(7, "app_started", "doorbell", correlation_id="both"),
-    ]
-    async with running(transport) as session:
+    async with running(_two_of_one_action()) as session:
         stream = await _on_event(session, "stopped")
         await session.press("enter")
         await session.shows("app_stopped")
