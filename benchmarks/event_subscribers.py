@@ -34,7 +34,7 @@ Seen = list[tuple[str, int]]
 
 def url_of(engine: EngineProcess, app_id: str) -> str:
     """The URL that the running app was given."""
-    pid = engine.client.app(app_id)["runtime_info"]["process_id"]
+    pid = int(engine.client.app(app_id)["runtime_info"]["process_id"])
     variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     return next(v.split(b"=", 1)[1].decode() for v in variables if v.startswith(b"REDIS_URL="))
 
@@ -47,7 +47,7 @@ def note(seen: Seen, channel: str, text: str) -> None:
 
 
 def read_python(url: str, seen: Seen, ready: threading.Event) -> None:
-    subscriber = redis.Redis.from_url(url).pubsub()
+    subscriber = redis.Redis.from_url(url).pubsub()  # type: ignore[no-untyped-call]
     subscriber.psubscribe("homehelper:*")
     with contextlib.suppress(redis.ConnectionError):  # the server ends with the engine
         for message in subscriber.listen():
@@ -109,7 +109,7 @@ def main() -> None:
             for target, argument, name in (
                 (read_python, url, "redis-py"), (read_cli, cli, "redis-cli"), (read_node, node, "node")
             ):  # fmt: skip
-                threading.Thread(target=target, args=(argument, seen[name], ready[name]), daemon=True).start()  # type: ignore[operator]
+                threading.Thread(target=target, args=(argument, seen[name], ready[name]), daemon=True).start()
             for event in ready.values():
                 assert event.wait(20)
             for found in seen.values():

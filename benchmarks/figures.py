@@ -46,7 +46,7 @@ class Figure:
 
     def verdicts(self) -> list[tuple[str, float | None, bool | None]]:
         """(budget, ratio or value, whether it is kept) each; None where it could not be measured."""
-        found = []
+        found: list[tuple[str, float | None, bool | None]] = []
         ours = self.median("hhtui")
         for budget in self.budgets:
             base = 1.0 if budget.peer is None else self.median(budget.peer)

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from hhtui.engine.logs.capture import LogCapture
-from hhtui.engine.logs.limits import LogLimits
+from hhtui.engine.logs.rotation import LogLimits
 
 TRICKLE = """
 import os, sys, time

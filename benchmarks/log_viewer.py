@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import rss_kb
+from hhtui.client.engine_start import ensure_engine
 from hhtui.client.link import EngineLink
-from hhtui.client.starting import ensure_engine
-from hhtui.engine.logs.index import IndexWriter
+from hhtui.client.records import LogPage, log_page_of
+from hhtui.engine.logs.index import IndexWriter, index_name
 from hhtui.paths import Home
-from hhtui.tui.log_window import LogWindow
-from hhtui.tui.records import LogPage, log_page_of
+from hhtui.tui.logs.window import LogWindow
 
 LINES = 1_000_000
 ROUNDS = 50
@@ -112,10 +112,10 @@ def main() -> None:
             one = asyncio.run(measure(link, "app", begin, LINES / _BLOCK))
             print(one, file=sys.stderr, flush=True)
             (logs / "app.log").unlink()
-            (logs / "app.log.idx").unlink()
+            (logs / index_name("app.log")).unlink()
             for half, log in (("left", "app"), ("right", "error")):
                 (logs / f"{half}.log").rename(logs / f"{log}.log")
-                (logs / f"{half}.log.idx").rename(logs / f"{log}.log.idx")
+                (logs / index_name(f"{half}.log")).rename(logs / index_name(f"{log}.log"))
             merged = asyncio.run(measure(link, "app+error", begin, LINES / 2 / _BLOCK))
             print(json.dumps({"one": one, "merged": merged}))
         finally:

@@ -11,7 +11,8 @@ from hhtui.model.event import new_correlation_id
 from hhtui.model.states import Verb
 from hhtui.paths import Home
 from hhtui.tui.app import HomeHelperApp
-from hhtui.tui.connecting import Connector
+from hhtui.tui.session.connect import Connector
+from hhtui.tui.session.link import Connection
 
 PICTURE = Path(__file__).parent.parent / "docs" / "dashboard.svg"
 SIZE = (128, 36)
@@ -22,6 +23,8 @@ async def _take(root: Path) -> None:
     connector = Connector(home, demo=True)
     app = HomeHelperApp(home, connector, demo=True, machine="kitchen-pi", host="kitchen-pi")
     async with app.run_test(size=SIZE) as pilot:
+        while app.link.snapshot.connection is not Connection.UP:
+            await pilot.pause(0.2)
         await pilot.pause(3)
         for app_id in ("thermometer", "crasher", "clock-worker"):
             await app.link.command(app_id, Verb.START, new_correlation_id())

@@ -44,6 +44,19 @@ def cpu_seconds(pids: Iterable[int]) -> float:
     return total / 1e9
 
 
+def voluntary_switches(pids: Iterable[int]) -> int:
+    """How often threads of these processes went to sleep, and so had been awake (proc_pid_status(5))."""
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for task in os.listdir(f"/proc/{pid}/task"):
+                with contextlib.suppress(OSError):
+                    for line in Path(f"/proc/{pid}/task/{task}/status").read_text().splitlines():
+                        if line.startswith("voluntary_ctxt_switches:"):
+                            total += int(line.split()[1])
+    return total
+
+
 def written_bytes(pid: int) -> int:
     """Bytes that the process sent towards a disk (proc_pid_io(5), write_bytes)."""
     for line in Path(f"/proc/{pid}/io").read_text().splitlines():

@@ -11,7 +11,7 @@ import json
 import statistics
 import time
 
-from hhtui.engine.bus.bus import EventBus
+from hhtui.engine.events.bus import EventBus
 from hhtui.model.states import EventType
 
 EVENTS = 2000

@@ -23,7 +23,7 @@ from typing import Any
 
 import redis
 
-from hhtui.engine.bus.server_binaries import installed_servers
+from hhtui.engine.redis.private_files import installed_servers
 from tests.engine.engine_process import EngineProcess, engine_process
 from tests.engine.homes import free_ports, make_app, make_home
 
@@ -148,8 +148,8 @@ def connected(engine: EngineProcess) -> bool:
 
 def sequences(client: redis.Redis, newest: int = 2000) -> list[int]:
     """The engine's own numbers of the stream's newest entries, oldest first."""
-    entries = client.xrevrange(STREAM, count=newest)
-    return [json.loads(fields[b"event"])["metadata"]["sequence"] for _, fields in reversed(entries)]
+    entries = client.xrevrange(STREAM, count=newest) or []
+    return [json.loads((fields or {})[b"event"])["metadata"]["sequence"] for _, fields in reversed(entries)]
 
 
 def order(numbers: list[int]) -> dict[str, Any]:
@@ -183,7 +183,9 @@ def killed_20_times(engine: EngineProcess, server: Server, case: Case) -> None:
     until(lambda: len(server.client().keys("homehelper:*")) >= 6)
     case.notes["reconnected_after_s"] = f"median {statistics.median(back):.2f} most {max(back):.2f}"
     case.notes |= order(sequences(server.client()))
-    case.notes["keys_back"] = sorted(key.decode() for key in server.client().keys("homehelper:*"))
+    case.notes["keys_back"] = sorted(
+        str(key, "utf-8") if isinstance(key, bytes) else key for key in server.client().keys("homehelper:*")
+    )
 
 
 def stopped_10_seconds(engine: EngineProcess, server: Server, case: Case) -> None:

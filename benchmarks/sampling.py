@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hhtui.engine.hardware.app_usage import AppTrees, Root
 from hhtui.engine.hardware.reader import HardwareReader
-from tests.hardware.trees_of_processes import start_ticks
+from tests.engine.hardware.trees_of_processes import start_ticks
 
 ROUNDS = 50
 APPS = 100

@@ -6,19 +6,18 @@ import json
 import re
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import click
 
 from hhtui import __version__
 from hhtui.cli.main import root
 from hhtui.engine.api.openapi import openapi_document
-from hhtui.engine.api.routes import api_routes
+from hhtui.model.config import ConfigKey, config_keys
 from hhtui.model.json_schema import SCHEMAS
+from hhtui.model.operations import OPERATIONS, Access
 
 HERE = Path(__file__).parent
 _SCHEMA_FILES = {"metrics": "system_metrics.json"}
-_TAGS = ("engine", "apps", "logs", "events", "system", "config", "backups")
 
 _API_HEAD = """# The control API
 
@@ -34,7 +33,12 @@ curl http://127.0.0.1:8000/api/v1/system/metrics
 ```
 
 An error is `{"error": "a_slug", "message": "One sentence.", "details": {}}` with 400, 403, 404, 405, 409, 413, 422 or
-503. Every answer has an `X-Correlation-Id`; send your own, and all events that your request causes carry it.
+503. The tables have an operation's own errors; each can also answer 503, with a query 422, with a body 400, 413 and
+422, on TCP 403. Every answer has an `X-Correlation-Id`; send your own, and all events that your request causes
+carry it.
+
+What takes time (start an app, make a backup) is answered with 202 as soon as it is saved. With `?wait=SECONDS` the
+answer comes when it has settled: 200, or 202 if it has not by then.
 
 The engine describes itself in OpenAPI 3.1 at `/api/v1/openapi.json`: every parameter and the form of every answer. What
 follows is made from that description.
@@ -43,22 +47,18 @@ follows is made from that description.
 
 def api_page() -> str:
     """docs/api.md."""
-    routes: Any = api_routes(Mock(), read_only=False)
-    document = openapi_document(routes, read_only=False)
-    export: Any = api_routes(Mock(), read_only=True)
-    readable = {(route.path, method) for route in export for method in route.methods}
+    document = openapi_document()
     lines = [_API_HEAD]
-    for tag in _TAGS:
+    for tag in dict.fromkeys(operation.tag for operation in OPERATIONS):
         lines.append(f"## {tag.capitalize()}\n")
-        lines.append("| | | takes | answers |\n| --- | --- | --- | --- |")
-        for path, methods in document["paths"].items():
-            for method, operation in methods.items():
-                if operation["tags"] != [tag]:
-                    continue
-                mark = "" if (path, method.upper()) in readable else " (socket only)"
+        lines.append("| | | takes | answers | errors |\n| --- | --- | --- | --- | --- |")
+        for row in OPERATIONS:
+            if row.tag == tag:
+                described = document["paths"][row.path][row.method.lower()]
+                mark = "" if row.access is Access.EXPORT else " (socket only)"
                 lines.append(
-                    f"| `{method.upper()} {path}`{mark} | {operation['summary']} | {_takes(operation)} "
-                    f"| {_answers(operation)} |"
+                    f"| `{row.method} {row.path}`{mark} | {row.summary} | {_takes(described)} | {_answers(described)} "
+                    f"| {', '.join(map(str, row.errors))} |"
                 )
         lines.append("")
     return "\n".join(lines)
@@ -67,7 +67,9 @@ def api_page() -> str:
 def _takes(operation: dict[str, Any]) -> str:
     words = [f"`{parameter['name']}`" for parameter in operation["parameters"] if parameter["in"] != "path"]
     if "requestBody" in operation:
-        words.append(f"{_name(operation['requestBody']['content']['application/json']['schema'])} in the body")
+        (media, content), *_ = operation["requestBody"]["content"].items()
+        what = _name(content["schema"]) if media == "application/json" else "bytes"
+        words.append(f"{what} in the body")
     return ", ".join(words)
 
 
@@ -84,6 +86,22 @@ def _name(schema: dict[str, Any]) -> str:
     if schema.get("type") == "array":
         return f"list of {_name(schema['items'])}"
     return ", ".join(f"`{name}`" for name in schema.get("properties", schema.get("required", {})))
+
+
+def configuration_page() -> str:
+    """docs/configuration.md with its table of keys."""
+    begin, end = "<!-- made from the code: keys -->\n", "\n<!-- end -->"
+    before, _, rest = (HERE / "configuration.md").read_text("utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    lines = ["| key | default | |", "| --- | --- | --- |", *(_config_row(key) for key in config_keys())]
+    return f"{before}{begin}\n" + "\n".join(lines) + f"\n{end}{after}"
+
+
+def _config_row(key: ConfigKey) -> str:
+    value = int(key.default) if isinstance(key.default, float) and key.default.is_integer() else key.default
+    default = "none" if value is None else f"`{json.dumps(value).strip(chr(34))}`"
+    allowed = f" ({key.allowed})" if key.allowed else ""
+    return f"| `{key.key}`{' ↻' if key.restart else ''} | {default} | {key.help.rstrip('.')}{allowed} |"
 
 
 def manual_page() -> str:
@@ -170,7 +188,12 @@ def pages() -> dict[Path, str]:
         HERE / "schema" / _SCHEMA_FILES.get(name, f"{name}.json"): json.dumps(schema(), indent=2) + "\n"
         for name, schema in SCHEMAS.items()
     }
-    return {**made, HERE / "api.md": api_page(), HERE / "man" / "hhtui.1": manual_page()}
+    return {
+        **made,
+        HERE / "api.md": api_page(),
+        HERE / "configuration.md": configuration_page(),
+        HERE / "man" / "hhtui.1": manual_page(),
+    }
 
 
 if __name__ == "__main__":

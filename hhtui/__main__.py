@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from types import FrameType
+
+_INTERRUPTED = 130
 
 
 def main() -> int:
-    """Run the command line; the exit code (contract, section 7)."""
+    """Run the command line; the exit code (docs/command-line.md)."""
+    if os.getpid() == 1:
+        from hhtui.init import become_init
+
+        if (code := become_init()) is not None:
+            return code
     try:
-        if "--engine-only" in sys.argv:
-            from hhtui.cli.engine_process import plain_engine_only, run_engine_only
-
-            if plain := plain_engine_only(sys.argv[1:]):
-                from hhtui.paths import find_home
-
-                home, quiet = plain
-                return run_engine_only(find_home(home), quiet=quiet)
-        if "status" in sys.argv:
-            from hhtui.cli.quick_status import quick_status
-
-            if (code := quick_status(sys.argv[1:])) is not None:
-                return code
-        if all(word.startswith("-") for word in sys.argv[1:2]):
-            from hhtui.cli.quick_interface import quick_interface
-
-            if (code := quick_interface(sys.argv[1:])) is not None:
-                return code
+        # Where a KeyboardInterrupt would break an import in two, Ctrl-C ends us at once.
+        interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if interruptible:
+            signal.signal(signal.SIGINT, _leave)
         from hhtui.cli.main import run
 
+        if interruptible:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         return run(sys.argv[1:])
     except KeyboardInterrupt:
-        return 130
+        return _INTERRUPTED
+    finally:
+        from hhtui.cli.console import settle_streams
+
+        settle_streams()
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    os._exit(_INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,10 @@ from typing import Any
 
 
 class HomeHelperError(Exception):
-    """Something that is told in one sentence: what is wrong, where, and how to mend it.
+    """An error in one sentence: what is wrong, where, and how to fix it.
 
     ``slug`` is the machine's word for it, ``http_status`` what the API answers with, ``exit_code``
-    what the command line ends with (contract, sections 6 and 7).
+    what the command line ends with (docs/api.md, docs/command-line.md).
     """
 
     slug = "failed"
@@ -76,3 +76,11 @@ class EngineRunsError(HomeHelperError):
     slug = "engine_runs"
     http_status = 409
     exit_code = 4
+
+
+class NotSavedError(HomeHelperError):
+    """It cannot be remembered: the disk is full, read-only, faulty or slow. ``details["done"]``: done all the same."""
+
+    slug = "not_saved"
+    http_status = 503
+    exit_code = 1

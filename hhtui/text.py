@@ -1,9 +1,11 @@
-"""Text as people see it: hostile text made harmless, figures with units, times."""
+"""Text for people and from them: hostile text made harmless, figures with units, times written and read."""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+from hhtui.errors import InvalidInputError
 
 # C0 and C1 controls, bidirectional overrides and isolates, zero-width and other invisible format characters,
 # line separators and lone surrogates: what can move a cursor, reach a terminal's command channel or reorder a line.
@@ -22,6 +24,8 @@ def _visible(match: re.Match[str]) -> str:
         return "\u2421"
     if code < 0x100:
         return f"\\x{code:02x}"
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file's name that is not UTF-8 (os.fsdecode)
+        return f"\\x{code - 0xDC00:02x}"
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
@@ -70,3 +74,44 @@ def iso_utc(moment: datetime, milliseconds: bool = False) -> str:
     """``2026-11-24T11:20:01Z`` (or ``…01.123Z``): every time in data is UTC in this form."""
     spec = "milliseconds" if milliseconds else "seconds"
     return moment.astimezone(UTC).isoformat(timespec=spec).replace("+00:00", "Z")
+
+
+_AGE = re.compile(r"-?(\d{1,9})([smhdw])\Z")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_OF_DAY = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?\Z")
+
+
+def is_age(text: str) -> bool:
+    """Whether ``text`` is an age such as ``10m`` or ``-10m`` rather than a time."""
+    return _AGE.match(text) is not None
+
+
+def moment_of(text: str, now: datetime) -> datetime:
+    """A moment in UTC: an age before ``now``, a time of day (the last one), or an ISO date with or without a time.
+
+    Times are local unless they name a zone. InvalidInputError if it is none of these.
+    """
+    text = text.strip()
+    try:
+        if match := _AGE.match(text):
+            return _before(now, int(match[1]) * _UNITS[match[2]])
+        if match := _OF_DAY.match(text):
+            hour, minute, second = (int(part or 0) for part in match.groups())
+            here = now.astimezone()
+            # Made anew from its parts: on the day of a clock change the zone's offset is another one.
+            moment = datetime(here.year, here.month, here.day, hour, minute, second)
+            if moment.astimezone(UTC) > now:
+                moment -= timedelta(days=1)
+            return moment.astimezone(UTC)
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        raise InvalidInputError(
+            f"{sanitise(text, 60)!r} is neither a time such as 14:30 or 2026-11-24 14:30 nor an age such as 10m"
+        ) from None
+
+
+def _before(now: datetime, seconds: int) -> datetime:
+    try:
+        return (now - timedelta(seconds=seconds)).astimezone(UTC)
+    except OverflowError:
+        return datetime(1970, 1, 1, tzinfo=UTC)

@@ -37,7 +37,7 @@ def _say(words: str) -> None:
 
 def _at_rest(settings: Settings, root: Path) -> list[Figure]:
     following = Figure(12, "20 apps, gauges, a log of 5 lines/s, 120×40", "B/s", [Budget(4000)])
-    idle = Figure(12, "idle, 80×24", "B/s", [Budget(2000)])
+    idle = Figure(12, "idle, 80×24", "B/s", [Budget(500)])
     still = Figure(12, "nothing changes, no gauge moves, 120×40", "B/s", [Budget(0)])
     cpu = Figure(12, "CPU idle, 20 apps, 80×24", "% of a core", [Budget(1)])
     cpu_following = Figure(12, "CPU following a log, 120×40", "% of a core")

@@ -19,7 +19,7 @@ _MEMORY = Path("/dev/shm")
 
 def run(settings: Settings) -> list[Figure]:
     """From the supervisor's exec to the first instruction of the 1st and of the 100th app; ours with Redis and API."""
-    last = Figure(6, "cold start to the 100th app's first instruction", "s", [Budget(0.4, "supervisord")])
+    last = Figure(6, "cold start to the 100th app's first instruction", "s", [Budget(0.5, "supervisord")])
     first = Figure(6, "to the first app's", "s")
     for _ in range(settings.rounds(5)):
         for peer in settings.peers:

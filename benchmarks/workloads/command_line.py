@@ -15,12 +15,12 @@ TITLE = "status command"
 
 def run(settings: Settings) -> list[Figure]:
     """`hhtui status`, `supervisorctl status` and `pm2 ls` with 20 apps: whole processes, in turn."""
-    wall = Figure(9, "status of 20 apps, whole process", "ms", [Budget(0.6, "supervisord")])
+    wall = Figure(9, "status of 20 apps, whole process", "ms", [Budget(1.0, "supervisord")])
     with ExitStack() as stack:
-        running: list[Hhtui | Supervisord | Pm2] = []
-        for peer in (Hhtui, Supervisord, Pm2):
-            if peer in settings.peers:
-                running.append(stack.enter_context(peer(idle_apps(20), settings.folder)))
+        kinds: tuple[type[Hhtui | Supervisord | Pm2], ...] = (Hhtui, Supervisord, Pm2)
+        running = [kind(idle_apps(20), settings.folder) for kind in kinds if kind in settings.peers]
+        for each in running:
+            stack.enter_context(each)
         for each in running:
             each.start()
             each.await_apps()

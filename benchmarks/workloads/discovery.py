@@ -15,8 +15,8 @@ TITLE = "discovery"
 
 def run(settings: Settings) -> list[Figure]:
     """A folder is moved into apps/ and asked for over the API until it is listed; then 100 folders at once."""
-    one = Figure(11, "a folder dropped to listed", "s", [Budget(0.3)])
-    many = Figure(11, "100 folders at once to all listed", "s", [Budget(1.0)])
+    one = Figure(11, "a folder dropped to listed", "s", [Budget(1.0)])
+    many = Figure(11, "100 folders at once to all listed", "s", [Budget(2.0)])
     for peer in settings.only("hhtui"):
         for _ in range(settings.rounds(3)):
             with peer(idle_apps(5), settings.folder) as running:

@@ -27,7 +27,7 @@ def run(settings: Settings) -> list[Figure]:
     doubled = Figure(10, "apps that ran twice", "apps", [Budget(0)])
     unwatched = Figure(10, "apps that nobody starts again when they die", "apps", [Budget(0)])
     lost = Figure(10, "lines lost of those that ran on", "lines", [Budget(0)])
-    back = Figure(10, "all apps told as running again (limit: cold start)", "s", [Budget(1.5, "limit")])
+    back = Figure(10, "all apps shown as running again (limit: cold start)", "s", [Budget(1.5, "limit")])
     for _ in range(settings.rounds(3)):
         for peer in settings.peers:
             words = (("lines", "{go}", str(HZ), "9"), ("idle",))

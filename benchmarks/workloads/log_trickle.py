@@ -15,7 +15,7 @@ HZ = 20
 
 def run(settings: Settings) -> list[Figure]:
     """CPU of the supervisor (and its loggers) from the first line to the last, and lines that are not in the logs."""
-    cpu = Figure(5, f"CPU for 100 apps × {HZ} lines/s × 10 s", "s", [Budget(0.05, "supervisord"), Budget(0.4, "runit")])
+    cpu = Figure(5, f"CPU for 100 apps × {HZ} lines/s × 10 s", "s", [Budget(0.1, "supervisord")])
     missing = Figure(5, "lines missing", "lines", [Budget(0)])
     for _ in range(settings.rounds(3)):
         for peer in settings.peers:

@@ -23,7 +23,7 @@ def run(settings: Settings) -> list[Figure]:
 
     ``limit`` is a bare asyncio loop that answers a pidfd with posix_spawn and does nothing else.
     """
-    figure = Figure(3, "kill -9 to the first instruction", "ms", [Budget(1.5, "limit")])
+    figure = Figure(3, "kill -9 to the first instruction", "ms", [Budget(1.6, "limit")])
     figure = measure(settings, figure, APPS)
     return [figure]
 

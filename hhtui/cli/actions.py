@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hhtui.cli.console import Console
 from hhtui.cli.session import Session, command, number_of
-from hhtui.cli.states import MOVING, runtime, text_of, why
-from hhtui.errors import HomeHelperError, NoEngineError
+from hhtui.cli.status import MOVING, api_time, default_log, reason_of, runtime, text_of
+from hhtui.errors import HomeHelperError, NoEngineError, NotSavedError
+from hhtui.text import sanitise
 
 if TYPE_CHECKING:
     from hhtui.client.sync import EngineClient, EventReader
 
 # Longer than the longest start or stop that a manifest may ask for makes no sense by default.
 DEFAULT_TIMEOUT = 600.0
-# The stream tells what happens; this is for what no event tells, such as the progress of an installation.
+# The stream says what happens; this is for what no event reports, such as the progress of an installation.
 _REFRESH_SECONDS = 1.0
+# A file's time may lie so far before the clock's.
+_CLOCK_TICK = timedelta(milliseconds=20)
 _GOOD_ENDS = {
     "start": ("running", "waiting"),
     "restart": ("running", "waiting"),
     "stop": ("stopped", "discovered", "invalid", "failed"),
     "install": ("stopped", "discovered", "running", "waiting"),
 }
+# So many commands are sent at once: those that wait for the disk share its writes.
+_AT_ONCE = 16
 _DONE_WORDS = {"enable": "enabled", "disable": "disabled", "reset": "reset"}
 
 
@@ -58,8 +64,8 @@ start = _action("start", "Start apps; what has to be installed is installed firs
 stop = _action("stop", "Stop apps, their whole process trees.", True)
 restart = _action("restart", "Stop apps and start them again.", True)
 install = _action("install", "Build the apps' environments anew.", True)
-enable = _action("enable", "Start apps whenever the engine starts.", False)
-disable = _action("disable", "Do not start apps by themselves any more.", False)
+enable = _action("enable", "Start apps with every boot; what runs now is left as it is.", False)
+disable = _action("disable", "Do not start apps with a boot any more; what runs now is left as it is.", False)
 reset = _action("reset", "Forget the apps' crashes: failed ones may be started again.", False)
 
 
@@ -67,23 +73,32 @@ def _run(session: Session, verb: str, app_ids: Sequence[str], every: bool, timeo
     if every == bool(app_ids):
         raise click.UsageError(f"{verb} needs the apps' names or --all")
     client = session.client()
+    began = datetime.now(UTC) - _CLOCK_TICK
     # Subscribed first: nothing that this causes can be missed.
     stream = client.events() if timeout is not None else None
     first_error: HomeHelperError | None = None
     records: dict[str, dict[str, Any]] = {}
     correlation_id = str(uuid.uuid4())  # one action of the user, however many apps
-    for app_id in _chosen(client, verb, app_ids, every):
-        try:
-            records[app_id] = client.command(app_id, verb, correlation_id=correlation_id)
-        except NoEngineError:
-            raise
-        except HomeHelperError as error:
-            session.console.complain(error.message)
-            first_error = first_error or error
+    not_remembered: dict[str, HomeHelperError] = {}
+    for app_id, answer in _answers(client, verb, _chosen(client, verb, app_ids, every), correlation_id):
+        if isinstance(answer, NotSavedError) and answer.details.get("done"):
+            not_remembered[app_id], records[app_id] = answer, client.app(app_id)
+        elif isinstance(answer, HomeHelperError):
+            session.console.complain(answer.message)
+            first_error = first_error or answer
+        else:
+            records[app_id] = answer
     if stream is not None and timeout is not None:
         with stream:
             _wait(client, stream, records, timeout, session.console)
-    failed = [app_id for app_id, record in records.items() if not _tell(session.console, verb, record, timeout)]
+    failed = list(not_remembered)
+    for app_id, record in records.items():
+        if app_id in not_remembered:
+            session.console.complain(not_remembered[app_id].message)
+        elif not _report(session.console, verb, record, timeout):
+            failed.append(app_id)
+            if not _moves(record) and (hint := _log_hint(client, app_id, began)):
+                session.console.complain(hint)
     if session.console.json:
         session.console.document(list(records.values()))
     code = first_error.exit_code if first_error else int(bool(failed))
@@ -91,11 +106,33 @@ def _run(session: Session, verb: str, app_ids: Sequence[str], every: bool, timeo
         raise click.exceptions.Exit(code)
 
 
+def _answers(
+    client: EngineClient, verb: str, app_ids: Sequence[str], correlation_id: str
+) -> Iterator[tuple[str, dict[str, Any] | HomeHelperError]]:
+    """What the engine answered for each app, in order."""
+
+    def ask(app_id: str) -> dict[str, Any] | HomeHelperError:
+        try:
+            return client.command(app_id, verb, correlation_id=correlation_id)
+        except NoEngineError:
+            raise
+        except HomeHelperError as error:
+            return error
+
+    if len(app_ids) < 2:
+        yield from ((app_id, ask(app_id)) for app_id in app_ids)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        yield from zip(app_ids, pool.map(ask, app_ids), strict=True)
+
+
 def _chosen(client: EngineClient, verb: str, app_ids: Sequence[str], every: bool) -> list[str]:
     if not every:
         return list(dict.fromkeys(app_ids))
     records = client.apps()
-    # What is invalid can only be mended by its author: it is no failure of "all".
+    # What is invalid can only be fixed by its author: it is no failure of "all".
     usable = [record for record in records if record.get("status") != "invalid" or verb in ("stop", "disable")]
     return [str(record["app_id"]) for record in usable if "app_id" in record]
 
@@ -105,15 +142,15 @@ def _wait(
 ) -> None:
     """Follow the apps until each has settled; ``records`` is brought up to date."""
     deadline = time.monotonic() + timeout
-    told: dict[str, str] = {}
+    reported: dict[str, str] = {}
     while True:
         for app_id, record in records.items():
-            if record.get("status") in MOVING:
+            if _moves(record):
                 line = _progress_line(record)
-                if told.get(app_id) != line:
-                    told[app_id] = line
+                if reported.get(app_id) != line:
+                    reported[app_id] = line
                     console.progress(line)
-        moving = {app_id for app_id, record in records.items() if record.get("status") in MOVING}
+        moving = {app_id for app_id, record in records.items() if _moves(record)}
         left = deadline - time.monotonic()
         if not moving or left <= 0:
             return
@@ -123,7 +160,7 @@ def _wait(
 
 
 def _changed(stream: EventReader, moving: set[str], seconds: float) -> set[str]:
-    """The apps of which an event told within ``seconds``; all of them if none did."""
+    """The apps of which an event came within ``seconds``; all of them if none did."""
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0 and not stream.ended:
         messages = stream.take(left)
@@ -135,12 +172,18 @@ def _changed(stream: EventReader, moving: set[str], seconds: float) -> set[str]:
     return moving
 
 
+def _moves(record: dict[str, Any]) -> bool:
+    """Whether something is under way; a running app's new environment may be, before it is restarted."""
+    return record.get("status") in MOVING or runtime(record).get("pending") is not None
+
+
 def _progress_line(record: dict[str, Any]) -> str:
-    reason = why(record)
+    progress = runtime(record).get("install_progress")
+    reason = sanitise(str(progress), 500) if progress else reason_of(record)
     return f"{record.get('app_id')}: {record.get('status')}{f', {reason}' if reason else ''}"
 
 
-def _tell(console: Console, verb: str, record: dict[str, Any], timeout: float | None) -> bool:
+def _report(console: Console, verb: str, record: dict[str, Any], timeout: float | None) -> bool:
     """Say how it went with one app; false if it failed."""
     app_id, status = text_of(record.get("app_id")), text_of(record.get("status"))
     if verb in _DONE_WORDS:
@@ -149,10 +192,14 @@ def _tell(console: Console, verb: str, record: dict[str, Any], timeout: float | 
     if timeout is None:
         console.words(f"{app_id}: {verb} asked for, now {status}")
         return True
-    if status in MOVING:
-        console.complain(f"{app_id}: still {status} after {timeout:g} s; it goes on in the background")
-        return False
     info = runtime(record)
+    if _moves(record):
+        still = f"{status}, with its {info['pending']} under way," if status not in MOVING else status
+        console.complain(f"{app_id}: still {still} after {timeout:g} s; it goes on in the background")
+        return False
+    if verb in ("start", "restart", "install") and info.get("refused"):
+        console.complain(f"{app_id}: {sanitise(str(info['refused']), 500)}")
+        return False
     ended = info.get("exit")
     ran_through = (
         verb in ("start", "restart") and status == "stopped" and isinstance(ended, dict) and ended.get("code") == 0
@@ -161,6 +208,23 @@ def _tell(console: Console, verb: str, record: dict[str, Any], timeout: float | 
         where = f", {info['url']}" if info.get("url") and status in ("running", "waiting") else ""
         console.words(f"{app_id}: {status}{where}")
         return True
-    reason = why(record)
-    console.complain(f"{app_id}: {status}{f': {reason}' if reason else ''}; see `hhtui logs {app_id} --name error`")
+    reason = reason_of(record)
+    console.complain(f"{app_id}: {status}{f': {reason}' if reason else ''}")
     return False
+
+
+def _log_hint(client: EngineClient, app_id: str, began: datetime) -> str | None:
+    """Where to read more, if the app or its installation has written anything since ``began``."""
+    try:
+        files = client.logs(app_id)
+    except HomeHelperError:
+        return None
+    written = {
+        text_of(file.get("name"))
+        for file in files
+        if file.get("size_bytes") and (at := api_time(file.get("modified_at"))) is not None and at >= began
+    }
+    name = next((name for name in ("error", "app", "setup") if name in written), None)
+    if name is None:
+        return None
+    return f"see `hhtui logs {app_id}" + ("`" if name == default_log(files) else f" --name {name}`")

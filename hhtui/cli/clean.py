@@ -7,14 +7,13 @@ import sys
 import click
 
 from hhtui.cli.console import Table
-from hhtui.cli.session import Session, command
-from hhtui.cli.states import text_of
-from hhtui.cli.task import run_task
+from hhtui.cli.session import Session, command, run_task
+from hhtui.cli.status import text_of
 from hhtui.errors import HomeHelperError
 from hhtui.text import human_bytes
 
 MODULE = "hhtui.engine.cleaning"
-_KINDS = ("venvs", "data", "logs", "backups", "broken", "restore")
+_KINDS = ("venvs", "data", "logs", "wishes", "backups", "broken", "restore", "trash")
 
 
 @command()
@@ -22,7 +21,7 @@ _KINDS = ("venvs", "data", "logs", "backups", "broken", "restore")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--only", type=click.Choice(_KINDS), multiple=True, help="Only this kind; may be given several times.")
 def clean(session: Session, dry_run: bool, yes: bool, only: tuple[str, ...]) -> None:
-    """Remove environments, data and logs of apps that are gone, old backups, and broken files that were kept."""
+    """Remove environments, data, logs and settings of apps that are gone, old backups, and broken files."""
     console = session.console
     root = str(session.home.root)
     answer = run_task(console, MODULE, {"task": "look", "root": root, "kinds": only or _KINDS}, "looking")

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hhtui.cli.config_edit import edit, restore
 from hhtui.cli.console import DIM, Console
-from hhtui.cli.session import Session, command, shared_options
-from hhtui.errors import InvalidInputError, NoEngineError
+from hhtui.cli.session import Group, Session, command, shared_options
+from hhtui.errors import HomeHelperError, InvalidInputError, NoEngineError
 from hhtui.text import sanitise
 
+if TYPE_CHECKING:
+    from hhtui.model.config_file import LoadedConfig
 
-@click.group("config", context_settings={"help_option_names": ["-h", "--help"]})
+# When apps whose port lies outside the configured range get another one.
+_MOVES = {
+    "next_start": "these keep their port until their next start, and then get another one",
+    "now": "these sleep, and are waited for on another port from now on",
+}
+
+
+@click.group("config", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @shared_options
 def config() -> None:
     """Read and change the configuration."""
@@ -87,6 +102,12 @@ def set_value(session: Session, key: str, value: str) -> None:
         console.words(f"{key} is set; it takes effect when the engine is restarted")
     else:
         console.words(f"{key} is set")
+    if not key.startswith("process_manager."):
+        return
+    for when, words in _MOVES.items():
+        moving = [f"{move['app_id']} ({move['port']})" for move in view.get("port_moves") or [] if move["when"] == when]
+        if moving:
+            console.words(f"{words}: {sanitise(', '.join(moving))}")
 
 
 @command("validate")
@@ -112,10 +133,6 @@ def validate(session: Session) -> None:
     console.words(f"{where}: valid" if where.exists() else f"{where}: not there, the defaults apply")
 
 
-for _command in (show, get, set_value, edit, validate, restore, path):
-    config.add_command(_command)
-
-
 def _view(session: Session) -> dict[str, Any]:
     """ConfigView: the running engine's, else what an engine would begin with."""
     try:
@@ -127,7 +144,7 @@ def _view(session: Session) -> dict[str, Any]:
 
 
 def _explained() -> dict[str, dict[str, Any]]:
-    from hhtui.model.config_keys import config_keys
+    from hhtui.model.config import config_keys
 
     return {key.key: key.model_dump(mode="json") for key in config_keys()}
 
@@ -178,3 +195,133 @@ def _parsed(text: str) -> Any:
         return json.loads(text, parse_constant=lambda name: name)
     except (ValueError, RecursionError):
         return text
+
+
+_EDITORS = ("editor", "nano", "vi")
+
+
+@command("edit")
+def edit(session: Session) -> None:
+    """Open the configuration in $EDITOR; it is checked, and shown what changed, before it takes effect."""
+    from hhtui.model.config import Config
+
+    path = session.home.config_file
+    try:
+        before = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        before = json.dumps(Config().model_dump(mode="json", exclude_none=True), indent=2) + "\n"
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        hint = "; `hhtui config set KEY VALUE` changes one value" if isinstance(error, PermissionError) else ""
+        raise InvalidInputError(f"{path}: cannot be read: {reason}{hint}") from None
+    # Not beside the file: who is in the service's group may not write there. Secrets may be in it.
+    try:
+        with tempfile.TemporaryDirectory(prefix="hhtui-config-") as folder:
+            draft = Path(folder) / path.name
+            draft.touch(mode=0o600)
+            draft.write_text(before)
+            _edit_until_valid(session, draft, before)
+    except OSError as error:
+        raise HomeHelperError(f"{error.filename or path}: cannot be written: {error.strerror}") from None
+
+
+@command("restore")
+def restore(session: Session) -> None:
+    """Go back to the configuration before the last change; again to come back."""
+    from hhtui.model.config_file import read_backup
+
+    _take(session, read_backup(session.home))
+
+
+def _edit_until_valid(session: Session, draft: Path, before: str) -> None:
+    while True:
+        _run_editor(draft)
+        try:
+            text = draft.read_text(encoding="utf-8-sig")
+            if text == before:
+                session.console.words("nothing was changed")
+                if session.console.json:
+                    session.console.document({"changed": [], "restart_needed": []})
+                return
+            _take(session, text)
+            return
+        except (InvalidInputError, UnicodeDecodeError) as error:
+            words = error.message if isinstance(error, InvalidInputError) else f"{session.home.config_file}: not UTF-8"
+            if not sys.stdin.isatty():
+                raise InvalidInputError(f"{words}; the configuration stays as it was") from None
+            session.console.complain(words)
+            if not click.confirm("Edit again?", default=True, err=True):
+                raise InvalidInputError("the configuration stays as it was") from None
+
+
+def _run_editor(draft: Path) -> None:
+    chosen = os.environ.get("VISUAL") or os.environ.get("EDITOR") or next(filter(shutil.which, _EDITORS), "")
+    try:
+        words = shlex.split(chosen)
+        if not words:
+            raise HomeHelperError("no editor is found: set EDITOR, for example EDITOR=nano")
+        done = subprocess.run([*words, str(draft)], check=False)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise HomeHelperError(f"the editor {chosen!r} cannot be run: {reason}; set EDITOR") from None
+    if done.returncode:
+        raise HomeHelperError(
+            f"the editor {words[0]!r} ended with {done.returncode}; the configuration stays as it was"
+        )
+
+
+def _take(session: Session, text: str) -> None:
+    """Put the text in force and say what that changes."""
+    from hhtui.model.config import RESTART_KEYS
+    from hhtui.model.config_file import flat_with_secrets, load_config
+
+    try:
+        before = flat_with_secrets(load_config(session.home).config)
+    except InvalidInputError:
+        before = {}
+    loaded = _put_in_force(session, text)
+    after = flat_with_secrets(loaded.config)
+    changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+    waiting = [key for key in changed if key in RESTART_KEYS]
+    console = session.console
+    if console.json:
+        console.document({"changed": changed, "restart_needed": waiting})
+        return
+    for key in changed:
+        for mark, values in (("-", before), ("+", after)):
+            if key in values:
+                console.data(sanitise(f"{mark} {key} = {_shown(key, values[key])}"))
+    for warning in loaded.warnings:
+        console.complain(warning)
+    console.words(f"{session.home.config_file} is written" if changed else "no value is different")
+    if waiting:
+        console.words(f"these take effect when the engine is restarted: {', '.join(waiting)}")
+
+
+def _put_in_force(session: Session, text: str) -> LoadedConfig:
+    """By the file, or by the engine for whoever may speak to it and not write its home, as a member of its group."""
+    from hhtui.model.config_file import change_of, load_config, replace_config
+
+    home = session.home
+    folder = next(parent for parent in (home.config_dir, *home.config_dir.parents) if parent.exists())
+    if os.access(folder, os.W_OK):
+        return replace_config(home, text)[0]
+    try:
+        session.client().patch_config(change_of(home, text))
+    except NoEngineError:
+        raise HomeHelperError(
+            f"{home.config_dir} cannot be written by this user, and no engine runs that could do it: "
+            f"`sudo hhtui --home {home.root} config edit`"
+        ) from None
+    return load_config(home)
+
+
+def _shown(key: str, value: Any) -> str:
+    from hhtui.model.config import SECRET_KEYS
+    from hhtui.model.config_file import SECRET_SHOWN
+
+    return SECRET_SHOWN if key in SECRET_KEYS and value else json.dumps(value, ensure_ascii=False)
+
+
+for _command in (show, get, set_value, edit, validate, restore, path):
+    config.add_command(_command)

@@ -1,17 +1,30 @@
-"""What commands print, and where: data to stdout, words to the person, colours only where they are seen."""
+"""What commands print, and how they end (docs/command-line.md).
+
+Data goes to stdout, words to the person, colours only where they are seen. A command ends with its exit code, with one
+line for what went wrong, and quietly where nobody reads any more.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any, TextIO
 
-from hhtui.text import sanitise
+from hhtui.errors import HomeHelperError
+from hhtui.paths import as_called
+from hhtui.text import human_bytes, sanitise
 
 RED, GREEN, YELLOW, BLUE, DIM, BOLD = "31", "32", "33", "34", "2", "1"
 _WIDE = frozenset("WF")
+_PROGRESS_SECONDS = 2.0
+INTERRUPTED = 130
+# 128 + SIGPIPE: what a shell reports of a program whose reader has left.
+PIPE_CLOSED = 141
 
 
 class Console:
@@ -41,10 +54,12 @@ class Console:
             return False
         return self.on_terminal and os.environ.get("TERM", "dumb") != "dumb"
 
-    @property
+    @cached_property
     def unicode(self) -> bool:
         """Whether glyphs beyond ASCII can be shown."""
-        return "utf" in (getattr(sys.stdout, "encoding", None) or "").lower()
+        from hhtui.client.encoding import terminal_encoding
+
+        return "utf" in (getattr(sys.stdout, "encoding", None) or "").lower() and terminal_encoding() == "utf-8"
 
     @property
     def width(self) -> int | None:
@@ -59,6 +74,8 @@ class Console:
     def data(self, line: str = "") -> None:
         """One line of what was asked for. ``line`` must have been sanitised."""
         if sys.stdout is not None:
+            if "…" in line and not self.unicode:
+                line = line.replace("…", "~")
             sys.stdout.write(f"{line}\n")
 
     def pairs(self, rows: Iterable[tuple[str, object]]) -> None:
@@ -78,6 +95,7 @@ class Console:
         """A remark for people: the outcome of what was done, hints."""
         if self.quiet:
             return
+        line = as_called(line)
         if self.on_terminal and not self.json:
             self.data(sanitise(line))
         else:
@@ -105,7 +123,7 @@ class Console:
         if sys.stderr is None:
             return
         try:
-            sys.stderr.write(f"{line}\n")
+            sys.stderr.write(f"{as_called(line)}\n")
             sys.stderr.flush()
         except OSError:
             pass
@@ -172,8 +190,8 @@ class Table:
         """Write the table to stdout; where people listen, a sentence a row: ``web: state running, port 8100``."""
         if self._console.linear:
             for first, *rest in self._rows:
-                said = [f"{title.lower()} {cell}" for title, cell in zip(self._titles[1:], rest, strict=True) if cell]
-                self._console.data(f"{first}: {', '.join(said)}")
+                parts = [f"{title.lower()} {cell}" for title, cell in zip(self._titles[1:], rest, strict=True) if cell]
+                self._console.data(f"{first}: {', '.join(parts)}")
             return
         limit = self._console.width
         widths = [
@@ -210,3 +228,85 @@ class Table:
             used += room + 2
             parts.append(self._console.colour(text, *colours.get(index, ())))
         self._console.data("  ".join(parts).rstrip())
+
+
+class ProgressLines:
+    """Progress printed in a line every two seconds, and whenever another step begins with no amount known."""
+
+    def __init__(self, console: Console, verb: str) -> None:
+        self._console = console
+        self._verb = verb
+        self._printed = 0.0
+        self._step = ""
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._printed < _PROGRESS_SECONDS and (total or step == self._step):
+            return
+        self._printed, self._step = now, step
+        share = f"{done * 100 // total} % of {human_bytes(total)}, " if total else ""
+        self._console.progress(f"{self._verb}: {share}{step}" if step else f"{self._verb}: {share.rstrip(', ')}")
+
+
+def ended(console: Console, code: int) -> int:
+    """Everything was printed, unless stdout says otherwise."""
+    try:
+        console.flush()
+    except OSError as error:
+        return _stdout_failed(console, error)
+    return code
+
+
+def failed(console: Console, error: BaseException) -> int:
+    """The exit code for ``error``, printed in one line; nothing that a user can cause is a traceback."""
+    if isinstance(error, HomeHelperError):
+        return complained(console, error.message, error.exit_code)
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, OSError):
+        return _stdout_failed(console, error)
+    if os.environ.get("HHTUI_DEBUG"):
+        raise error
+    words = f"{type(error).__name__}: {error}"
+    return complained(console, f"a bug in hhtui: {words}; HHTUI_DEBUG=1 shows where", 1)
+
+
+def complained(console: Console, message: str, code: int) -> int:
+    """Print what is there, then ``message`` to stderr; ``code``."""
+    try:
+        console.flush()
+    except OSError:
+        _abandon(sys.stdout)
+    console.complain(message)
+    return code
+
+
+def _stdout_failed(console: Console, error: OSError) -> int:
+    _abandon(sys.stdout)
+    if error.errno == errno.EPIPE:
+        return PIPE_CLOSED
+    where = f"{error.filename}: " if error.filename else "standard output: "
+    return complained(console, f"{where}{error.strerror or error}", 1)
+
+
+def settle_streams() -> None:
+    """Leave nothing for the interpreter's own last flush, which would make any exit code 120 (Py_FinalizeEx)."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            _abandon(stream)
+
+
+def _abandon(stream: TextIO | None) -> None:
+    """Let what waits in ``stream`` go nowhere: who read it has left."""
+    if stream is None:
+        return
+    try:
+        target = stream.fileno()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, target)
+        os.close(nowhere)
+    except (OSError, ValueError):
+        pass

@@ -1,4 +1,8 @@
-"""A home to try things out in, and its removal."""
+"""A home to try things out in, and its removal.
+
+``python -m hhtui.cli.demo HOME``, with a pipe as stdin that the demo's process holds open, waits for the end of that
+process, then ends the demo's engine and apps and removes its home.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +10,28 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
 
 from hhtui.cli.console import Console
-from hhtui.client.starter import examples_folder
+from hhtui.client.sync import EngineClient
 from hhtui.errors import HomeHelperError
+from hhtui.paths import Home, examples_folder
 
 _APP_PORTS = 30
 _ON_DEMAND_PORTS = 10
 # Below what Linux gives to outgoing connections (ip_local_port_range), above what services commonly take.
 _PORTS_FROM, _PORTS_TO = 20_000, 32_000
+
+_ENGINE_SECONDS = 30.0
+# An engine that was being started when the demo ended shows its socket somewhat later.
+_LATE_ENGINE_SECONDS = 5.0
 
 
 class DemoHome:
@@ -44,7 +55,7 @@ class DemoHome:
                 f"no place for the demo: {error.filename or 'temporary folder'}: {error.strerror}"
             ) from None
         self._cleaner = subprocess.Popen(
-            [sys.executable, "-P", "-m", "hhtui.cli.demo_cleaner", str(root)],
+            [sys.executable, "-P", "-m", "hhtui.cli.demo", str(root)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -52,7 +63,7 @@ class DemoHome:
             start_new_session=True,
         )
         try:
-            _furnish(root)
+            _fill(root)
         except OSError as error:
             self.__exit__(None, None, None)
             raise HomeHelperError(f"the demo cannot be set up: {error.filename}: {error.strerror}") from None
@@ -69,9 +80,11 @@ class DemoHome:
             self._cleaner.wait(60)
         except subprocess.TimeoutExpired:
             self._console.progress("the demo is still being cleared away in the background")
+        else:
+            self._console.progress("the demo is over; its apps are stopped and its home is removed")
 
 
-def _furnish(root: Path) -> None:
+def _fill(root: Path) -> None:
     apps = root / "apps"
     examples = examples_folder()
     if examples.is_dir():
@@ -111,3 +124,78 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def clear_away(root: Path) -> None:
+    """Wait for the end of standard input, then end what runs on the home ``root`` and remove it."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    while os.read(0, 4096):
+        pass
+    _stop_engine(Home.at(root, environ={}))
+    _kill_what_is_left(root)
+    shutil.rmtree(root, ignore_errors=True)
+
+
+def _stop_engine(home: Home) -> None:
+    client = EngineClient(home.engine_socket, timeout=5)
+    late = time.monotonic() + _LATE_ENGINE_SECONDS
+    while home.engine_lock.exists() and not client.runs() and processes_of(home.root) and time.monotonic() < late:
+        time.sleep(0.1)
+    try:
+        client.stop_engine()
+    except HomeHelperError:
+        return
+    until = time.monotonic() + _ENGINE_SECONDS
+    while processes_of(home.root) and time.monotonic() < until:
+        time.sleep(0.1)
+
+
+def _kill_what_is_left(root: Path) -> None:
+    """The engine was killed, or does not end: its processes are known by the home's unique name."""
+    for _ in range(20):
+        left = processes_of(root)
+        if not left:
+            return
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
+        time.sleep(0.05)
+
+
+def processes_of(root: Path) -> list[int]:
+    """The engine on ``root``, its apps by the variable that each was given, its Redis server by its folder."""
+    data = b"\0HOMEHELPER_DATA_DIR=%b/" % os.fsencode(root)
+    engine = b"\0--home\0%b\0" % os.fsencode(root)
+    found = []
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        if (
+            data in b"\0" + _read(f"{entry.path}/environ")
+            or engine in _read(f"{entry.path}/cmdline")
+            or _folder(entry.path).startswith(f"{root}/redis")
+        ):
+            found.append(int(entry.name))
+    return found
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def _folder(process: str) -> str:
+    try:
+        return os.readlink(f"{process}/cwd")
+    except OSError:
+        return ""
+
+
+if __name__ == "__main__":
+    clear_away(Path(sys.argv[1]))

@@ -1,8 +1,7 @@
-"""``hhtui doctor``: what is wrong, and how to mend it."""
+"""``hhtui doctor``: what is wrong, and how to fix it."""
 
 from __future__ import annotations
 
-import locale
 import os
 import time
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import click
 
 from hhtui.cli.console import GREEN, RED, YELLOW, Console
-from hhtui.cli.session import Session, command
-from hhtui.cli.task import run_task
+from hhtui.cli.session import Session, command, run_task
+from hhtui.client.encoding import terminal_encoding
 from hhtui.client.wire import skew
 from hhtui.errors import HomeHelperError
 from hhtui.paths import expanded
@@ -38,13 +37,21 @@ def doctor(session: Session, report: str | None, problems: bool) -> None:
     client = session.client()
     engine: dict[str, Any] | None = None
     redis: dict[str, Any] | None = None
+    gateway: dict[str, Any] | None = None
     try:
         engine, redis = client.engine(), client.redis()
+        gateway = client.gateway()
     except HomeHelperError:
         pass  # the diagnosis says why
     if note := skew((engine or {}).get("version")):
         here.append(_finding("version", "warning", note, "hhtui engine reload"))
-    request: dict[str, Any] = {"task": "diagnose", "root": str(session.home.root), "engine": engine, "redis": redis}
+    request: dict[str, Any] = {
+        "task": "diagnose",
+        "root": str(session.home.root),
+        "engine": engine,
+        "redis": redis,
+        "gateway": gateway,
+    }
     if report is not None:
         name = report or f"hhtui-report-{time.strftime('%Y%m%dT%H%M%S')}.tar.gz"
         request |= {"report": str(expanded(name).absolute()), "findings": here}
@@ -53,7 +60,13 @@ def doctor(session: Session, report: str | None, problems: bool) -> None:
     counts = {level: sum(finding["level"] == level for finding in findings) for level in _GLYPHS}
     if console.json:
         console.document(
-            {"findings": findings, **counts, "report": answer.get("report"), "notes": answer.get("notes") or []}
+            # ``mend`` is the former name of ``fix``, for scripts that read it.
+            {
+                "findings": [{**finding, "mend": finding["fix"]} for finding in findings],
+                **counts,
+                "report": answer.get("report"),
+                "notes": answer.get("notes") or [],
+            }
         )
     else:
         for finding in findings:
@@ -74,20 +87,21 @@ def _print(console: Console, finding: dict[str, str]) -> None:
     mark = f"{level}:" if console.linear else console.colour(f"{glyph} {level:<7}", _COLOURS[level])
     check = sanitise(finding["check"])
     console.data(f"{mark} {f'{check}:' if console.linear else f'{check:<12}'} {sanitise(finding['message'], 600)}")
-    if finding["mend"]:
-        before = "To mend: " if console.linear else " " * 23
-        console.data(f"{before}{sanitise(finding['mend'], 600)}")
+    if finding["fix"]:
+        before = "To fix: " if console.linear else " " * 23
+        console.data(f"{before}{sanitise(finding['fix'], 600)}")
 
 
 def _terminal(console: Console) -> list[dict[str, str]]:
     """What only this process can see: its locale and its terminal."""
     found = []
-    encoding = locale.getpreferredencoding(False)
-    if "utf" in encoding.lower():
-        found.append(_finding("locale", "ok", f"{encoding}", ""))
+    encoding = terminal_encoding()
+    effect = "" if encoding == "utf-8" else ": plain signs stand in for glyphs"
+    if encoding == "ascii":
+        fix = "sudo dpkg-reconfigure locales, choose one with UTF-8; over ssh: LANG=C.UTF-8"
+        found.append(_finding("locale", "warning", f"{encoding}{effect}", fix))
     else:
-        mend = "sudo dpkg-reconfigure locales, choose one with UTF-8; over ssh: LANG=C.UTF-8"
-        found.append(_finding("locale", "warning", f"{encoding}: plain signs stand in for glyphs", mend))
+        found.append(_finding("locale", "ok", f"{encoding}{effect}", ""))
     if not console.on_terminal:
         return found
     term = os.environ.get("TERM", "")
@@ -101,5 +115,5 @@ def _terminal(console: Console) -> list[dict[str, str]]:
     return found
 
 
-def _finding(check: str, level: str, message: str, mend: str) -> dict[str, str]:
-    return {"check": check, "level": level, "message": message, "mend": mend}
+def _finding(check: str, level: str, message: str, fix: str) -> dict[str, str]:
+    return {"check": check, "level": level, "message": message, "fix": fix}

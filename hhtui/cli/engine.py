@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import click
 
 from hhtui.cli.console import Console
-from hhtui.cli.session import Session, command, number_of, shared_options
+from hhtui.cli.session import Group, Session, command, number_of, shared_options
+from hhtui.client.sync import EngineClient
 from hhtui.client.wire import EngineSilentError, skew
-from hhtui.errors import HomeHelperError, NoEngineError
+from hhtui.errors import ConflictError, HomeHelperError, NoEngineError
+from hhtui.paths import UNIT_NAME
 from hhtui.text import human_duration
 
 _POLL_SECONDS = 0.05
-_RELOAD_SECONDS = 30.0
-# What the engine's problem begins with when it keeps its old program.
-_REFUSED = "reload refused"
-# A refusal that was there before means this one, too, after this time.
-_SAME_AGAIN_SECONDS = 5.0
+# The trial start of what is installed now, on a slow machine, and the reload itself.
+_RELOAD_SECONDS = 90.0
 
 
-@click.group("engine", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("engine", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @shared_options
 def engine() -> None:
     """Start, stop and look at the engine."""
@@ -36,19 +34,19 @@ def status(session: Session) -> None:
     if console.json:
         console.document(info)
         return
-    _tell(console, info)
-    from hhtui.cli.states import proof_line
+    _print_engine(console, info)
+    from hhtui.cli.status import proof_line
 
     try:
         console.pairs([("proven", proof_line(session.client().backups().get("proven")))])
     except HomeHelperError:
-        pass  # an older engine does not tell
+        pass  # an older engine does not say
 
 
 @command("start")
 def start(session: Session) -> None:
     """Start the engine in the background, unless it runs."""
-    from hhtui.client.starting import ensure_engine
+    from hhtui.client.engine_start import ensure_engine
 
     console = session.console
     attached = ensure_engine(session.home, console.progress)
@@ -74,9 +72,19 @@ def stop(session: Session, keep_apps: bool, timeout: float) -> None:
     """Stop the engine, and its apps with it."""
     client = session.client()
     console = session.console
-    info = client.stop_engine(keep_apps)
+    info = client.engine()
     pid = info.get("pid")
-    console.progress("the engine stops; its apps run on" if keep_apps else "the engine stops its apps")
+    stopping = "the engine stops; its apps run on" if keep_apps else "the engine stops its apps"
+    if client.is_local and info.get("service"):
+        if keep_apps and not _leaves_apps(client):
+            raise ConflictError(
+                "--keep-apps: systemd would start this engine again; a stop of the service leaves apps running after "
+                "`hhtui config set process_manager.on_engine_stop leave`"
+            )
+        _stop_service(user=info["service"] == "user")
+    else:
+        client.stop_engine(keep_apps)
+        console.progress(stopping)
     deadline = time.monotonic() + timeout
     while client.runs() or (client.is_local and _is_alive(pid)):
         if time.monotonic() > deadline:
@@ -88,12 +96,31 @@ def stop(session: Session, keep_apps: bool, timeout: float) -> None:
         console.words("the engine has stopped")
 
 
+def _leaves_apps(client: EngineClient) -> bool:
+    manager = client.config().get("values", {}).get("process_manager", {})
+    return bool(manager.get("on_engine_stop") == "leave")
+
+
+def _stop_service(*, user: bool) -> None:
+    """By systemd: an engine that ended by itself would be started again at once."""
+    from hhtui.client.systemctl import SystemdError, systemctl
+
+    try:
+        systemctl("stop", UNIT_NAME, user=user)
+    except SystemdError as error:
+        tool = "systemctl --user" if user else "sudo systemctl"
+        raise ConflictError(
+            f"systemd runs this engine and would start it again at once: `{tool} stop hhtui` stops it; "
+            f"it said: {error.message}"
+        ) from None
+
+
 @command("reload")
 def reload(session: Session) -> None:
     """Have the engine take up a new version and its configuration; apps run on."""
     client = session.client()
     console = session.console
-    known = client.engine().get("problems") or []
+    refused_before = int(client.engine().get("refused_reloads") or 0)
     asked = time.monotonic()
     client.reload_engine()
     while True:
@@ -105,11 +132,8 @@ def reload(session: Session) -> None:
         waited = time.monotonic() - asked
         if info and float(info.get("uptime_seconds") or 0) < waited:
             break
-        problems = [
-            str(line) for line in info.get("problems") or [] if waited > _SAME_AGAIN_SECONDS or line not in known
-        ]
-        if refused := next((line for line in problems if line.startswith(_REFUSED)), None):
-            raise HomeHelperError(f"{refused}; the engine runs on as it was")
+        if int(info.get("refused_reloads") or 0) > refused_before:
+            raise HomeHelperError(f"{info.get('reload_refusal')}; the engine runs on as it was")
         if waited > _RELOAD_SECONDS:
             raise HomeHelperError(f"the engine has not come back within {_RELOAD_SECONDS:.0f} s; see its log")
     if console.json:
@@ -122,7 +146,7 @@ for _command in (start, stop, reload, status):
     engine.add_command(_command)
 
 
-def _tell(console: Console, info: dict[str, Any]) -> None:
+def _print_engine(console: Console, info: dict[str, Any]) -> None:
     uptime = info.get("uptime_seconds")
     rows = [
         ("version", info.get("version")),
@@ -148,9 +172,10 @@ def _tell(console: Console, info: dict[str, Any]) -> None:
 
 
 def _is_alive(pid: Any) -> bool:
-    """Whether the process is there and no zombie (proc_pid_stat(5))."""
+    """Whether the process is there and no zombie."""
+    import psutil
+
     try:
-        state = Path(f"/proc/{int(pid)}/stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, ValueError, TypeError, IndexError):
+        return psutil.Process(int(pid)).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except (psutil.Error, ValueError, TypeError):
         return False
-    return state not in "ZX"

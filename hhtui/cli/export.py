@@ -6,14 +6,14 @@ from typing import Any
 
 import click
 
-from hhtui.cli.session import Session, command
-from hhtui.cli.task import run_task
+from hhtui.cli.backup import refuse_incomplete
+from hhtui.cli.session import Session, command, run_task
 from hhtui.errors import HomeHelperError, NoEngineError
 from hhtui.paths import expanded
 from hhtui.text import human_bytes, sanitise
 
 MODULE = "hhtui.engine.export"
-_FORMATS = ("archive", "systemd", "compose", "kubernetes", "nomad")
+_FORMATS = ("archive", "systemd", "compose")
 
 
 @command()
@@ -33,21 +33,19 @@ def export(session: Session, file: str | None, form: str, apps: tuple[str, ...],
         request = {"task": "export", "root": root, "file": path, "apps": apps, "data": data}
         answer = run_task(session.console, MODULE, request, "exporting")
         _finish(session, answer, f"{path}: {human_bytes(answer['bytes'])}, {len(answer['apps'])} apps")
+        refuse_incomplete("export", answer["unread"])
         return
     if data:
         raise click.UsageError("--data goes with the archive alone")
     request = {"task": "translate", "root": root, "format": form, "apps": apps}
-    answer = run_task(session.console, MODULE, request, "exporting")
     if file is not None:
         folder = expanded(file).absolute()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, text in answer["files"].items():
-                (folder / name).write_text(text, "utf-8")
-        except OSError as error:
-            raise HomeHelperError(f"{error.filename}: cannot be written: {error.strerror}") from None
+        answer = run_task(session.console, MODULE, {**request, "folder": str(folder)}, "exporting")
         _finish(session, answer, f"{folder}: {len(answer['files'])} files of {len(answer['apps'])} apps")
         return
+    answer = run_task(session.console, MODULE, request, "exporting")
+    if form == "compose":
+        answer["notes"].append("name a folder to get the apps' folders with it")
     if not session.console.json:
         for name, text in answer["files"].items():
             session.console.data(f"# {sanitise(name)}")

@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hhtui.cli.console import DIM, Console, Table
-from hhtui.cli.session import Session, command, number_of
-from hhtui.cli.states import local_time, text_of
-from hhtui.cli.times import moment_of
+from hhtui.cli.console import DIM, Console, ProgressLines, Table
+from hhtui.cli.session import Session, command, number_of, time_option
+from hhtui.cli.status import default_log, local_time, text_of
 from hhtui.errors import HomeHelperError, NoEngineError
 from hhtui.text import human_bytes, sanitise
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 FOLLOW_SECONDS = 0.4
 # While following: an engine that is restarted is waited for so long.
 _ENGINE_PATIENCE_SECONDS = 20.0
-_PAGE = 1000
+PAGE = 1000
 # Of one answer, lines around matches included; hhtui.model.log refuses more than 25,000.
 _MOST_LINES = 20_000
 _LONGEST_LINE = 65_536
@@ -36,10 +35,9 @@ _LONGEST_LINE = 65_536
 @click.option("--page", type=int, callback=number_of(1, 10_000_000), metavar="N", help="Page N; 1 is the newest.")
 @click.option(
     "--name",
-    default="app",
-    show_default=True,
     metavar="LOG",
-    help="app, error, access, setup, …; several joined by +; all: the first three, merged by time.",
+    help="app (the default, else the only one there is), error, access, setup, …; several joined by +; "
+    "all: the first three, merged by time.",
 )
 @click.option("--search", metavar="RE", help="Only lines that match the regular expression.")
 @click.option(
@@ -62,7 +60,7 @@ def logs(
     follow: bool,
     lines: int | None,
     page: int | None,
-    name: str,
+    name: str | None,
     search: str | None,
     context: int,
     at: str | None,
@@ -84,21 +82,28 @@ def logs(
         raise click.UsageError("--context goes with --search, and without --follow")
     if at is not None and (follow or search is not None or page is not None or lines is not None):
         raise click.UsageError("--at goes without --follow, --search, --page and --lines")
-    if name == "all":
+    if name is None:
+        name = default_log(client.logs(app_id))
+    elif name == "all":
         name = _merged(client.logs(app_id))
     if search is not None:
         _check_pattern(search)
     query = {
         "search": search,
         "regex": search is not None,
-        "since": moment_of(since, "--since"),
-        "until": moment_of(until, "--until"),
-        "at": moment_of(at, "--at"),
+        "since": time_option(since, "--since"),
+        "until": time_option(until, "--until"),
+        "at": time_option(at, "--at"),
         "context": context or None,
     }
     printer = _Printer(session.console, with_time=not no_time, as_lines=follow)
+    report = ProgressLines(session.console, "searching")
+
+    def searched(done: int, total: int) -> None:
+        report("", done, total)
+
     if page is not None or at is not None:
-        answer = client.log_page(app_id, name, page=page, page_size=200, **query)
+        answer = client.log_page(app_id, name, progress=searched, page=page, page_size=200, **query)
         if session.console.json:
             session.console.document(answer)
             return
@@ -106,7 +111,7 @@ def logs(
         session.console.words(f"page {answer.get('page')} of {answer.get('pages')}")
         return
     wanted = 50 if lines is None else lines
-    answer = _newest(client, app_id, name, wanted, query)
+    answer = _newest(client, app_id, name, wanted, query, searched)
     if session.console.json and not follow:
         session.console.document(answer)
         return
@@ -124,14 +129,21 @@ def _merged(files: list[dict[str, Any]]) -> str:
     return "+".join(name for name in ("app", "error", "access") if name in found) or "app"
 
 
-def _newest(client: EngineClient, app_id: str, name: str, wanted: int, query: dict[str, Any]) -> dict[str, Any]:
+def _newest(
+    client: EngineClient,
+    app_id: str,
+    name: str,
+    wanted: int,
+    query: dict[str, Any],
+    searched: Callable[[int, int], None],
+) -> dict[str, Any]:
     """The newest ``wanted`` lines as one page, fetched in pieces that the engine answers at once."""
-    size = max(min(wanted, _PAGE, _MOST_LINES // (2 * (query.get("context") or 0) + 1)), 1)
-    answer = client.log_page(app_id, name, page=1, page_size=size, **query)
+    size = max(min(wanted, PAGE, _MOST_LINES // (2 * (query.get("context") or 0) + 1)), 1)
+    answer = client.log_page(app_id, name, progress=searched, page=1, page_size=size, **query)
     lines = list(answer.get("lines") or [])
     number = 2
     while (number - 1) * size < wanted and number <= int(answer.get("pages") or 1):
-        older = client.log_page(app_id, name, page=number, page_size=size, **query)
+        older = client.log_page(app_id, name, progress=searched, page=number, page_size=size, **query)
         lines = _joined(older.get("lines") or [], lines)
         number += 1
     if not query.get("context"):
@@ -172,7 +184,7 @@ def _growing(
         if not behind:
             time.sleep(FOLLOW_SECONDS)
         try:
-            answer = client.log_page(app_id, name, after=end, page_size=_PAGE, search=search, regex=search is not None)
+            answer = client.log_page(app_id, name, after=end, page_size=PAGE, search=search, regex=search is not None)
         except NoEngineError:
             now = time.monotonic()
             if missing_since is None:
@@ -188,7 +200,7 @@ def _growing(
             continue
         missing_since = None
         end = int(answer.get("end") or end)
-        behind = len(answer.get("lines") or []) >= _PAGE
+        behind = len(answer.get("lines") or []) >= PAGE
         yield answer
 
 
@@ -222,8 +234,8 @@ class _Printer:
             self._console.data("--")
         self._behind = offset + int(line.get("size") or 0) + 1
         if line.get("run") and self._console.on_terminal:
-            said = sanitise(f"-- new run: {line['run']} --", 400)
-            self._console.data(self._console.colour(said, DIM))
+            line_text = sanitise(f"-- new run: {line['run']} --", 400)
+            self._console.data(self._console.colour(line_text, DIM))
 
     def _time(self, line: dict[str, Any]) -> str:
         moment = line.get("time")

@@ -1,4 +1,4 @@
-"""The root command, and how every command ends: exit codes, one-line errors, closed pipes (contract, section 7)."""
+"""The root command, its options, and the way from a command line to an exit code (docs/command-line.md)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from importlib import import_module
 
 import click
 
-from hhtui.cli.console import Console
-from hhtui.cli.endings import INTERRUPTED, complained, ended, failed
-from hhtui.cli.session import Session, shared_options
+from hhtui.cli.console import INTERRUPTED, Console, complained, ended, failed
+from hhtui.cli.session import Group, Session, command, shared_options
 
 # Set by the completion script that click generates for shells.
 COMPLETION = "_HHTUI_COMPLETE"
@@ -24,29 +23,42 @@ COMMANDS = {
     "enable": "hhtui.cli.actions:enable",
     "disable": "hhtui.cli.actions:disable",
     "reset": "hhtui.cli.actions:reset",
+    "remove": "hhtui.cli.remove:remove",
+    "move": "hhtui.cli.move:move",
+    "why": "hhtui.cli.status:why",
     "logs": "hhtui.cli.logs:logs",
     "events": "hhtui.cli.events:events",
     "metrics": "hhtui.cli.metrics:metrics",
     "config": "hhtui.cli.config:config",
-    "validate": "hhtui.cli.validate:validate",
-    "new": "hhtui.cli.new:new",
+    "update": "hhtui.cli.update:update",
+    "rollback": "hhtui.cli.update:rollback",
+    "settings": "hhtui.cli.settings:settings",
+    "set": "hhtui.cli.settings:set_app",
+    "unset": "hhtui.cli.settings:unset",
+    "secret": "hhtui.cli.settings:secret",
+    "add": "hhtui.cli.add:add",
+    "search": "hhtui.cli.add:search",
+    "catalog": "hhtui.cli.add:catalog",
+    "validate": "hhtui.cli.authoring:validate",
+    "new": "hhtui.cli.authoring:new",
+    "gateway": "hhtui.cli.gateway:gateway",
     "engine": "hhtui.cli.engine:engine",
     "backup": "hhtui.cli.backup:backup",
-    "restore": "hhtui.cli.restore:restore",
+    "restore": "hhtui.cli.backup:restore",
     "doctor": "hhtui.cli.doctor:doctor",
     "clean": "hhtui.cli.clean:clean",
     "export": "hhtui.cli.export:export",
     "import": "hhtui.cli.export:import_",
     "service": "hhtui.cli.service:service",
-    "schema": "hhtui.cli.schema:schema",
+    "schema": "hhtui.cli.authoring:schema",
     "hosts": "hhtui.cli.hosts:hosts",
-    "completion": "hhtui.cli.completion:completion",
+    "completion": "hhtui.cli.main:completion",
 }
 
 _LONGEST_NAME = 40
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group whose commands are imported when they are asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -103,7 +115,7 @@ def root(
     """Run, watch and heal home apps. Without a command: the terminal interface."""
     session: Session = ctx.obj
     if version:
-        _tell_version(session.console)
+        _print_version(session.console)
         ctx.exit(0)
     if ctx.invoked_subcommand is not None:
         if engine_only or demo or in_process or read_only or plain or web is not None:
@@ -114,9 +126,10 @@ def root(
     if plain and in_process:
         raise click.UsageError("--plain goes without --in-process")
     if engine_only:
-        from hhtui.cli.engine_process import run_engine_only
+        # The one place where the command line loads the engine.
+        from hhtui.engine.main import run_engine
 
-        ctx.exit(run_engine_only(session.home.root, quiet=session.console.quiet))
+        ctx.exit(run_engine(session.home.root, console=not session.console.quiet))
     if web is not None:
         if engine_only or demo or in_process or plain or session.host:
             raise click.UsageError("--web goes with --home and --read-only alone")
@@ -126,20 +139,27 @@ def root(
             raise click.UsageError("--web: PORT must be a number from 1 to 65535")
         port = int(web) if web else DEFAULT_PORT
         ctx.exit(run_web(session.home, session.console, port=port, read_only=read_only))
+    commands = None
+    if plain:
+        from functools import partial
+
+        from hhtui.cli.plain import Commands
+
+        commands = Commands(root, partial(run, linear=True))
     from hhtui.cli.interface import run_demo, run_interface, run_remote_interface
 
     if session.host is not None:
         if demo or in_process:
-            raise click.UsageError("--host shows an engine that runs over there: leave out --demo and --in-process")
-        ctx.exit(run_remote_interface(session.tunnel(), session.console, read_only=read_only, plain=plain))
+            raise click.UsageError("--host shows an engine that runs there: leave out --demo and --in-process")
+        ctx.exit(run_remote_interface(session.tunnel(), session.console, read_only=read_only, plain=commands))
     if demo:
         if session.home_given:
             raise click.UsageError("--demo makes a home of its own: leave out --home")
-        ctx.exit(run_demo(session.console, in_process=in_process, read_only=read_only, plain=plain))
-    ctx.exit(run_interface(session.home, session.console, in_process=in_process, read_only=read_only, plain=plain))
+        ctx.exit(run_demo(session.console, in_process=in_process, read_only=read_only, plain=commands))
+    ctx.exit(run_interface(session.home, session.console, in_process=in_process, read_only=read_only, plain=commands))
 
 
-def _tell_version(console: Console) -> None:
+def _print_version(console: Console) -> None:
     from hhtui import __version__
 
     if console.json:
@@ -159,9 +179,9 @@ def run(arguments: list[str], *, linear: bool = False) -> int:
         if COMPLETION in os.environ:
             root.main(arguments, prog_name="hhtui")
         if names_host(arguments):
-            from hhtui.cli.over_there import run_over_there
+            from hhtui.cli.hosts import run_on_host
 
-            if (code := run_over_there(arguments, session.console)) is not None:
+            if (code := run_on_host(arguments, session.console)) is not None:
                 return code
         # Not root.main: it has endings of its own for a closed pipe and for Ctrl-C.
         with root.make_context("hhtui", arguments, obj=session) as context:
@@ -198,3 +218,16 @@ def _usage(console: Console, error: click.UsageError) -> int:
         message = message[:1].lower() + message[1:]
     console.complain(f"{message}; see `{path} --help`")
     return 2
+
+
+@command("completion")
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+def completion(session: Session, shell: str) -> None:
+    """Print what makes SHELL complete hhtui's commands; for bash: eval "$(hhtui completion bash)" in ~/.bashrc."""
+    from click.shell_completion import get_completion_class
+
+    maker = get_completion_class(shell)
+    assert maker is not None
+    complete = maker(root, {}, "hhtui", COMPLETION)
+    # Not complete.source(): for bash that runs one, to complain about old versions of it.
+    session.console.data((complete.source_template % complete.source_vars()).rstrip("\n"))

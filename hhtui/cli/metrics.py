@@ -1,15 +1,16 @@
-"""``hhtui metrics``: the machine and what the apps use."""
+"""``hhtui metrics``: the machine and what the apps use, now or over a time."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
 from hhtui.cli.console import Console, Table
-from hhtui.cli.session import Session, command
-from hhtui.cli.states import text_of
-from hhtui.text import human_bytes, human_duration, sanitise
+from hhtui.cli.session import Session, command, time_option
+from hhtui.cli.status import local_time, text_of
+from hhtui.text import human_bytes, human_duration, is_age, sanitise
 
 _MIB = 1024 * 1024
 _GIB = 1024 * _MIB
@@ -20,10 +21,7 @@ _GIB = 1024 * _MIB
 def metrics(session: Session, since: str | None) -> None:
     """Show processor, memory, disk, temperature and what each app uses."""
     if since is not None:
-        from hhtui.cli.metrics_history import print_history
-        from hhtui.cli.times import is_age, moment_of
-
-        moment = moment_of(since, "--since")
+        moment = time_option(since, "--since")
         # An age goes as it is: an hour that has become an hour and a millisecond is kept less finely.
         points = session.client().metrics_history(since.removeprefix("-") if is_age(since) else moment)
         print_history(session.console, points)
@@ -114,7 +112,7 @@ def _part(document: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _percent(value: Any) -> str:
@@ -132,3 +130,68 @@ def _of(part: dict[str, Any], used: str, total: str, unit: int) -> str:
 
 def _joined(parts: list[str]) -> str:
     return sanitise(", ".join(part for part in parts if part), 500)
+
+
+_WIDTH = 40
+_BARS, _ASCII_BARS = "▁▂▃▄▅▆▇█", "_.:-=+*#"
+# A blank is no figure: nobody measured, or the machine has no such sensor.
+_NONE = " "
+
+
+def _celsius(value: float) -> str:
+    return f"{value:.1f} °C"
+
+
+def _rate(value: float) -> str:
+    return f"{human_bytes(value)}/s"
+
+
+# Label, field, how a figure is written, and the top of the graph's scale if it is fixed.
+_ROWS: tuple[tuple[str, str, Callable[[float], str], float | None], ...] = (
+    ("cpu", "cpu_percent", _percent, 100.0),
+    ("memory", "memory_percent", _percent, 100.0),
+    ("disk", "disk_percent", _percent, 100.0),
+    ("temperature", "temperature", _celsius, 100.0),
+    ("received", "received_bytes_per_second", _rate, None),
+    ("sent", "sent_bytes_per_second", _rate, None),
+)
+
+
+def print_history(console: Console, points: list[dict[str, Any]]) -> None:
+    """One line a figure: least, mean, most, and its course from the oldest point to the newest."""
+    if console.json:
+        console.document(points)
+        return
+    if not points:
+        console.words("nothing was measured in that time")
+        return
+    first, last = (local_time(point.get("timestamp"), spec="%Y-%m-%d %H:%M:%S") for point in (points[0], points[-1]))
+    counted = "1 point" if len(points) == 1 else f"{len(points)} points"
+    console.data(f"{first} to {last}, {counted}")
+    table = Table(console)
+    for title in ("", "LOWEST", "MEAN", "HIGHEST"):
+        table.column(title, right=bool(title))
+    table.column("COURSE", optional=True)
+    for label, field, written, top in _ROWS:
+        values = [_number(point.get(field)) for point in points]
+        known = [value for value in values if value is not None]
+        if known:
+            figures = [written(min(known)), written(sum(known) / len(known)), written(max(known))]
+            table.row([label, *figures, course(values, top or max(known), unicode=console.unicode)])
+    table.print()
+    throttled = [point["throttled"] for point in points if isinstance(point.get("throttled"), bool)]
+    if any(throttled):
+        console.data(f"throttled in {sum(throttled)} of {len(throttled)} points")
+
+
+def course(values: Sequence[float | None], top: float, *, unicode: bool) -> str:
+    """The values as at most 40 bars from 0 to ``top``; where several share a bar, the highest counts."""
+    bars = _BARS if unicode else _ASCII_BARS
+    columns = min(len(values), _WIDTH)
+    out = ""
+    for column in range(columns):
+        part = values[column * len(values) // columns : (column + 1) * len(values) // columns]
+        known = [value for value in part if value is not None]
+        share = min(max(known) / top, 1.0) if known and top > 0 else 0.0
+        out += bars[round(share * (len(bars) - 1))] if known else _NONE
+    return out

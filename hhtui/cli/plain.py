@@ -11,16 +11,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from hhtui.cli.console import Console
-from hhtui.cli.endings import INTERRUPTED
-from hhtui.cli.plain_news import News
-from hhtui.cli.states import runtime, text_of, why
+from hhtui.cli.console import INTERRUPTED, Console
+from hhtui.cli.events import EventSentences
+from hhtui.cli.status import reason_of, runtime, text_of
 from hhtui.errors import HomeHelperError, UsageError
 from hhtui.paths import Home
 from hhtui.text import sanitise
@@ -30,9 +29,9 @@ if TYPE_CHECKING:
 
 PROMPT = "hhtui> "
 _OWN = {
-    "news": "What happened since you were last told; an empty line does the same.",
+    "news": "What happened since you last asked; an empty line does the same.",
     "watch": "Tell what happens as it happens, until Enter.",
-    "help": "This list; help COMMAND tells all about one.",
+    "help": "This list; help COMMAND says all about one.",
     "quit": "Leave. Ctrl-D does the same.",
 }
 _VERBS = frozenset(("start", "stop", "restart", "install", "enable", "disable", "reset"))
@@ -46,6 +45,8 @@ _READING_PARTS = {
     "service": frozenset(("show",)),
 }
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
+# Means nothing but to look whether another signal has come.
+_LOOK = signal.SIGURG
 _WORTH_TELLING = frozenset(("failed", "invalid", "backoff"))
 
 
@@ -57,16 +58,26 @@ class _EndedBySignal(BaseException):
         self.number = number
 
 
+class Commands(NamedTuple):
+    """The command line, for the lines that are typed: ``run`` takes a command's words and answers its exit code."""
+
+    group: click.Group
+    run: Callable[[list[str]], int]
+
+
 class PlainInterface:
     """One home, until the user leaves; ``ours`` if the engine came up with this interface: then leaving asks."""
 
-    def __init__(self, home: Home, console: Console, client: EngineClient, *, ours: bool, read_only: bool) -> None:
+    def __init__(
+        self, home: Home, console: Console, client: EngineClient, commands: Commands, *, ours: bool, read_only: bool
+    ) -> None:
         self._home = home
         self._console = console
         self._client = client
+        self._commands = commands
         self._ours = ours
         self._read_only = read_only
-        self._news = News(console, client)
+        self._news = EventSentences(console, client)
         self._asking = sys.stdin.isatty()
         self._code = 0
 
@@ -79,7 +90,7 @@ class PlainInterface:
             if self._asking:
                 _prepare_typing(self._words)
             self._greet()
-            while self._one_line():
+            while self._one_line_or_none():
                 pass
         except _EndedBySignal as end:
             return 128 + end.number
@@ -103,10 +114,18 @@ class PlainInterface:
             say(f"Problem: {problem}")
         for record in records:
             if record.get("status") in _WORTH_TELLING:
-                say(f"{text_of(record.get('app_id'))}: {text_of(record.get('status'))}. {why(record)}")
+                say(f"{text_of(record.get('app_id'))}: {text_of(record.get('status'))}. {reason_of(record)}")
         if self._asking:
             say("Type help for all commands, quit to leave.")
         self._console.flush()
+
+    def _one_line_or_none(self) -> bool:
+        """Ctrl-C ends what is under way, whenever it comes."""
+        try:
+            return self._one_line()
+        except KeyboardInterrupt:
+            self._code = INTERRUPTED
+            return True
 
     def _one_line(self) -> bool:
         """Read a line and carry it out; False at the end."""
@@ -140,8 +159,6 @@ class PlainInterface:
         except HomeHelperError as error:
             self._console.complain(error.message)
             self._code = error.exit_code
-        except KeyboardInterrupt:
-            self._code = INTERRUPTED
         return True
 
     def _carry_out(self, words: Sequence[str]) -> bool:
@@ -154,7 +171,7 @@ class PlainInterface:
             case "help" | "?":
                 self._help(rest)
             case "news":
-                self._news.tell()
+                self._news.report()
             case "watch":
                 self._news.watch(sys.stdin if self._asking else None)
             case _:
@@ -163,28 +180,25 @@ class PlainInterface:
         return True
 
     def _command(self, words: Sequence[str]) -> None:
-        from hhtui.cli.main import run
-
         if words[0].startswith("-"):
             raise UsageError("type a command first, for example: status")
         if self._read_only and not _only_reads(words):
             raise UsageError(f"{words[0]} changes something, and this interface only watches (--read-only)")
-        self._code = run(["--home", str(self._home.root), *words], linear=True)
+        self._code = self._commands.run(["--home", str(self._home.root), *words])
         if words[0] in _VERBS:
-            # The command has told how it went with these.
+            # The command has said how it went with these.
             self._news.skip(None if "--all" in words else frozenset(words[1:]))
 
     def _help(self, words: Sequence[str]) -> None:
-        from hhtui.cli.main import COMMANDS, root
-
         if words and words[0] not in _OWN:
             self._command([*words, "--help"])
             return
         for name, text in _OWN.items():
             self._say(f"{name}: {text}")
-        context = click.Context(root)
-        for name in COMMANDS:
-            command = root.get_command(context, name)
+        group = self._commands.group
+        context = click.Context(group)
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
             if command is not None and not (self._read_only and name not in _READING):
                 self._say(f"{name}: {command.get_short_help_str(200)}")
 
@@ -210,13 +224,12 @@ class PlainInterface:
 
     def _words(self) -> list[str]:
         """What Tab completes: the commands and the apps."""
-        from hhtui.cli.main import COMMANDS
-
+        group = self._commands.group
         try:
             apps = [str(record.get("app_id")) for record in self._client.apps()]
         except HomeHelperError:
             apps = []
-        return [*_OWN, *COMMANDS, *apps]
+        return [*_OWN, *group.list_commands(click.Context(group)), *apps]
 
     def _say(self, text: str) -> None:
         self._console.data(sanitise(text, 2000))
@@ -229,21 +242,22 @@ def _end(number: int, _: FrameType | None) -> None:
 
 
 def _insist_on_signals() -> None:
-    """Send an ending signal again until it has been taken.
+    """Interrupt the main thread some times more after a signal, so that Python looks at it.
 
-    One that comes in the instant before readline begins to wait is seen after the next key, and no sooner.
+    One that comes in the instant before readline begins to wait would be seen after the next key, and no sooner.
     """
     reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     os.set_blocking(reading, True)
+    signal.signal(_LOOK, lambda *_: None)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     ours = threading.get_ident()
 
     def insist() -> None:
         while data := os.read(reading, 1):
-            if data[0] in _ENDING:
-                for _ in range(50):
+            if data[0] != _LOOK:
+                for _ in range(10):
                     time.sleep(0.1)
-                    signal.pthread_kill(ours, data[0])
+                    signal.pthread_kill(ours, _LOOK)
 
     threading.Thread(target=insist, daemon=True, name="signals").start()
 
@@ -263,8 +277,8 @@ def _summary(records: Sequence[dict[str, Any]]) -> str:
         if word == "running" and (health := runtime(record).get("health")) in ("warning", "error"):
             word = f"running with health {health}"
         counts[word] = counts.get(word, 0) + 1
-    said = ", ".join(f"{count} {word}" for word, count in sorted(counts.items(), key=lambda pair: -pair[1]))
-    return f"{len(records)} {'app' if len(records) == 1 else 'apps'}: {said}."
+    counted = ", ".join(f"{count} {word}" for word, count in sorted(counts.items(), key=lambda pair: -pair[1]))
+    return f"{len(records)} {'app' if len(records) == 1 else 'apps'}: {counted}."
 
 
 def _first_steps(home: Home) -> str:

@@ -1,4 +1,4 @@
-"""``hhtui service``: the engine as a systemd service, of the machine or of one user."""
+"""``hhtui service``: the engine as a systemd service, of the machine or of one user, and the unit's text."""
 
 from __future__ import annotations
 
@@ -6,26 +6,30 @@ import grp
 import os
 import pwd
 import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from hhtui.cli.session import Session, command, shared_options
-from hhtui.cli.systemctl import systemctl, systemd_version, unit_state
-from hhtui.cli.unit_file import MARK, SYSTEM_UNIT, UNIT_NAME, Unit, engine_command, user_unit
+from hhtui.cli.session import Group, Session, command, shared_options
+from hhtui.client.systemctl import SystemdError, systemctl, systemd_version, unit_state
 from hhtui.errors import ConflictError, HomeHelperError, InvalidInputError
-from hhtui.paths import SYSTEM_HOME, Home, expanded
+from hhtui.paths import SYSTEM_HOME, SYSTEM_UNIT, UNIT_NAME, Home, expanded, own_home, unit_home, user_unit
 from hhtui.storage import write_atomically
 
 SERVICE_ACCOUNT = "homehelper"
+SOCKET_UNIT = "hhtui-gateway.socket"
 _LINGER = Path("/var/lib/systemd/linger")
 
 _user_option = click.option("--user", "own", is_flag=True, help="In your own systemd, without root.")
 _account_option = click.option("--run-as", metavar="USER", help="Who the engine and its apps run as (system service).")
 
 
-@click.group("service", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("service", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @shared_options
 def service() -> None:
     """Have systemd start the engine with the machine, and again if it dies."""
@@ -67,30 +71,60 @@ def show(session: Session, own: bool, run_as: str | None) -> None:
 @_user_option
 @_account_option
 @click.option("--no-start", is_flag=True, help="Write the unit and no more: nothing is enabled or started.")
-def install(session: Session, own: bool, run_as: str | None, no_start: bool) -> None:
+@click.option("--gateway", is_flag=True, help="Have systemd open ports 80 and 443 for the gateway, too.")
+def install(session: Session, own: bool, run_as: str | None, no_start: bool, gateway: bool) -> None:
     """Write the unit, start the engine by it, now and with the machine."""
     path = user_unit() if own else SYSTEM_UNIT
+    if gateway and own:
+        raise click.UsageError("--gateway goes without --user: only the machine's systemd may open these ports")
     _need_root(own, path, "install")
     unit = _unit(session, own=own, run_as=run_as, careful=True)
     installed = _read(path)
     if installed is not None and not installed.startswith(MARK):
         raise ConflictError(f"{path} is there and was not written by hhtui: move it away first")
     was_active = unit_state(user=own).get("ActiveState") == "active"
+    if gateway:
+        _install_socket(path.with_name(SOCKET_UNIT), start=not no_start)
     if not was_active and not no_start:
         _refuse_beside_another(session, unit.home)
     _check_account(unit)
-    _make_home(unit)
+    made = [*_make_home(unit), *_make_folders(path.parent)]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, unit.text().encode(), 0o644)
-    except OSError as error:
-        raise HomeHelperError(f"{path}: cannot be written: {error.strerror}") from None
-    if not no_start:
-        systemctl("daemon-reload", user=own)
-        systemctl("enable", UNIT_NAME, user=own)
-        if not was_active:
+        _write(path, unit.text().encode())
+        if not no_start:
+            systemctl("daemon-reload", user=own)
+            systemctl("enable", UNIT_NAME, user=own)
+    except HomeHelperError:
+        _take_back(path, installed, made, own=own)
+        raise
+    if not no_start and not was_active:
+        try:
             systemctl("start", UNIT_NAME, user=own)
-    _tell_installed(session, path, unit, was_active=was_active, started=not no_start)
+        except SystemdError as error:
+            tool = "journalctl --user" if own else "sudo journalctl"
+            raise SystemdError(
+                f"{path} is installed, but does not start: {error.message}; see {tool} -u hhtui -e"
+            ) from None
+    _report_installed(session, path, unit, was_active=was_active, started=not no_start)
+    if gateway and was_active:
+        session.console.words(
+            "ports 80 and 443 are the gateway's after: sudo systemctl stop hhtui && "
+            f"sudo systemctl start {SOCKET_UNIT} hhtui"
+        )
+
+
+def _install_socket(path: Path, *, start: bool) -> None:
+    """The unit by which systemd, which may, opens the gateway's ports: neither the engine nor an app needs to."""
+    installed = _read(path)
+    if installed is not None and not installed.startswith(MARK):
+        raise ConflictError(f"{path} is there and was not written by hhtui: move it away first")
+    _write(path, _template(SOCKET_UNIT).encode())
+    if start:
+        systemctl("daemon-reload", user=False)
+        systemctl("enable", SOCKET_UNIT, user=False)
+        # systemd.socket(5): one whose service runs cannot be started.
+        with suppress(SystemdError):
+            systemctl("start", SOCKET_UNIT, user=False)
 
 
 @command("uninstall")
@@ -105,10 +139,14 @@ def uninstall(session: Session, own: bool) -> None:
     if not installed.startswith(MARK):
         raise ConflictError(f"{path} was not written by hhtui: it stays")
     managed = bool(unit_state(user=own))
+    opened = path.with_name(SOCKET_UNIT)
+    has_socket = not own and (_read(opened) or "").startswith(MARK)
     if managed:
         session.console.progress("the service stops, and its apps with it")
-        systemctl("disable", "--now", UNIT_NAME, user=own)
+        systemctl("disable", "--now", *([SOCKET_UNIT] if has_socket else []), UNIT_NAME, user=own)
     try:
+        if has_socket:
+            opened.unlink()
         path.unlink()
     except OSError as error:
         raise HomeHelperError(f"{path}: cannot be removed: {error.strerror}") from None
@@ -128,9 +166,13 @@ def _unit(session: Session, *, own: bool, run_as: str | None, careful: bool) -> 
     """The unit for this invocation; ``careful``: refuse what could not run."""
     if own and run_as:
         raise click.UsageError("--run-as goes without --user: your own systemd runs everything as you")
-    root = session.home.root
-    if not own and not session.home_given and not os.environ.get("HOMEHELPER_HOME"):
-        root = SYSTEM_HOME
+    if session.home_given or os.environ.get("HOMEHELPER_HOME"):
+        root = session.home.root
+    elif own:
+        # Never the machine's, that others steer too.
+        root = unit_home(user_unit()) or own_home()
+    else:
+        root = unit_home(SYSTEM_UNIT) or SYSTEM_HOME
     account = None if own else _account(run_as, root, careful)
     return Unit(engine_command(), root, account, systemd_version(), _outside(root))
 
@@ -221,17 +263,55 @@ def _refuse_beside_another(session: Session, root: Path) -> None:
         )
 
 
-def _make_home(unit: Unit) -> None:
-    """A new home belongs to who will run in it."""
+def _make_home(unit: Unit) -> list[Path]:
+    """The folders that were made: a new home belongs to who will run in it."""
     try:
         if unit.home.exists():
-            return
-        unit.home.mkdir(mode=0o750, parents=True)
+            return []
+        made = _make_folders(unit.home)
+        unit.home.chmod(0o750)
         if unit.account is not None:
             entry = pwd.getpwnam(unit.account[0])
             os.chown(unit.home, entry.pw_uid, entry.pw_gid)
     except OSError as error:
         raise HomeHelperError(f"{unit.home}: cannot be made: {error.strerror}") from None
+    return made
+
+
+def _make_folders(path: Path) -> list[Path]:
+    """Make a folder and those above it; which were made, the uppermost first."""
+    made: list[Path] = []
+    try:
+        for folder in [*reversed(path.parents), path]:
+            if not folder.exists():
+                folder.mkdir()
+                made.append(folder)
+    except OSError as error:
+        raise HomeHelperError(f"{error.filename}: cannot be made: {error.strerror}") from None
+    return made
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        write_atomically(path, data, 0o644)
+    except OSError as error:
+        raise HomeHelperError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _take_back(path: Path, before: str | None, made: list[Path], *, own: bool) -> None:
+    """After a failure: the unit as it was before, and no folder that was made for it."""
+    with suppress(HomeHelperError, OSError):
+        if before is None:
+            with suppress(SystemdError):
+                systemctl("disable", UNIT_NAME, user=own)
+            path.unlink(missing_ok=True)
+        else:
+            _write(path, before.encode())
+        with suppress(SystemdError):
+            systemctl("daemon-reload", user=own)
+    for folder in reversed(made):
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _read(path: Path) -> str | None:
@@ -243,7 +323,7 @@ def _read(path: Path) -> str | None:
         raise HomeHelperError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _tell_installed(session: Session, path: Path, unit: Unit, *, was_active: bool, started: bool) -> None:
+def _report_installed(session: Session, path: Path, unit: Unit, *, was_active: bool, started: bool) -> None:
     console = session.console
     document: dict[str, Any] = {"path": str(path), "home": str(unit.home), "started": started and not was_active}
     if console.json:
@@ -268,3 +348,99 @@ def _tell_installed(session: Session, path: Path, unit: Unit, *, was_active: boo
 
 def _lingers() -> bool:
     return (_LINGER / pwd.getpwuid(os.geteuid()).pw_name).exists()
+
+
+# The first words of our templates: a file that begins otherwise is somebody else's.
+MARK = "# Written by `hhtui service install`"
+# systemd.resource-control(5): DelegateSubgroup= came with 254.
+_DELEGATE_SUBGROUP = 254
+# Without it the engine moves itself into a subgroup, to have controllers for its apps' groups. A group that gives any
+# to its children can hold no process (cgroups(7)), so systemd could not place the next engine there: what comes after
+# an engine, however that has ended, takes them away. It runs in the subgroup .control.
+_STOP_POST = (
+    "ExecStopPost=-/bin/sh -c 'group=$$(sed -n s/^0:://p /proc/self/cgroup); "
+    'cd "/sys/fs/cgroup$${group%%/.control}" && '
+    "for name in $$(cat cgroup.subtree_control); do echo -$$name > cgroup.subtree_control; done'"
+)
+# What ProtectHome= and PrivateTmp= hide.
+_PRIVATE_TREES = (Path("/home"), Path("/root"), Path("/run/user"))
+_TEMPORARY_TREES = (Path("/tmp"), Path("/var/tmp"))
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a unit depends on: ``account`` is (user, group) of a system unit, None for a user's own manager.
+
+    ``writable`` are folders outside the home that the configuration names; ``systemd`` is the version, 0: not known.
+    """
+
+    command: Sequence[str]
+    home: Path
+    account: tuple[str, str] | None
+    systemd: int
+    writable: Sequence[Path] = ()
+
+    def text(self) -> str:
+        """The unit file."""
+        knows_subgroups = self.systemd >= _DELEGATE_SUBGROUP
+        values = {
+            "EXEC": " ".join(_exec_word(word) for word in self.command),
+            "HOME": _exec_word(str(self.home)),
+            "STOP_POST": "" if knows_subgroups else _STOP_POST,
+            "USER": self.account[0] if self.account else "",
+            "GROUP": self.account[1] if self.account else "",
+            "PROTECT_HOME": "read-only" if self._uses(_PRIVATE_TREES) else "yes",
+            "PRIVATE_TMP": "no" if self._uses(_TEMPORARY_TREES) else "yes",
+            "WRITABLE": " ".join([_word(str(self.home)), *(_word(f"-{path}") for path in self.writable)]),
+        }
+        lines = []
+        for line in _template("hhtui.service" if self.account else "hhtui-user.service").splitlines():
+            if line == "DelegateSubgroup=engine" and not knows_subgroups:
+                continue
+            if line == "@STOP_POST@" and knows_subgroups:
+                continue
+            for name, value in values.items():
+                line = line.replace(f"@{name}@", value)
+            lines.append(line)
+        return "\n".join(lines) + "\n"
+
+    def _uses(self, trees: Sequence[Path]) -> bool:
+        """Whether the home or this Python is somewhere below ``trees``, which then cannot be hidden from the engine."""
+        used = [self.home, *self.writable, Path(sys.prefix), Path(sys.base_prefix), Path(self.command[0]).resolve()]
+        return any(path.is_relative_to(tree) for path in used for tree in trees)
+
+
+def engine_command() -> list[str]:
+    """This installation's Python on our package: the same path after an upgrade with pipx, uv or pip."""
+    return [os.path.abspath(sys.executable), "-P", "-m", "hhtui"]
+
+
+def shipped_folder(installed: str, here: str) -> Path:
+    """A folder that the wheel ships as ``hhtui/<installed>`` and a source tree has as ``<here>``."""
+    package = Path(__file__).parents[1]
+    folder = package / installed
+    return folder if folder.is_dir() else package.parent / here
+
+
+def _template(name: str) -> str:
+    path = shipped_folder("default_config", "config") / name
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise HomeHelperError(f"{path}: {error.strerror}; hhtui is not installed completely") from None
+
+
+def _word(text: str) -> str:
+    """One word of a setting: specifiers and quotes escaped (systemd.syntax(7))."""
+    if "\n" in text:
+        raise HomeHelperError(f"{text!r}: systemd takes no path with a line break")
+    text = text.replace("%", "%%")
+    if any(character in text for character in " \t\"'\\"):
+        text = text.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{text}"'
+    return text
+
+
+def _exec_word(text: str) -> str:
+    """One word of a command line: also ``$`` is escaped (systemd.service(5), "Command lines")."""
+    return _word(text.replace("$", "$$"))

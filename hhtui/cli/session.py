@@ -1,23 +1,37 @@
-"""What every command shares: the home, the output, the client, and the options that set them."""
+"""What commands share: the home, the output, the client, the options that set them, and work in another process."""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from hhtui.cli.console import Console
-from hhtui.errors import UsageError
+from hhtui.cli.console import Console, ProgressLines
+from hhtui.errors import HomeHelperError, InvalidInputError, UsageError
 from hhtui.paths import Home, find_home
-from hhtui.text import sanitise
+from hhtui.text import moment_of, sanitise
 
 if TYPE_CHECKING:
     from hhtui.client.remote import RemoteClient
     from hhtui.client.sync import EngineClient
     from hhtui.client.tunnel import Tunnel
 
+# More characters than the first sentence of any command's help has.
+_SENTENCE = 500
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Group(click.Group):
+    """Commands whose first sentences stand whole in its help, on several lines where they are long: click cuts them."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(_SENTENCE)) for name, command in commands if command])
 
 
 class Session:
@@ -58,6 +72,15 @@ class Session:
         if self._remote is not None and self._remote.tunnel.remote is not None:
             return f"{sanitise(self._remote.tunnel.remote.home, 200)}/apps"
         return str(self.home.default_apps_dir)
+
+    @property
+    def place(self) -> str:
+        """Where the home is, for people on another machine; one on another machine was connected to."""
+        if self._remote is not None:
+            return self._remote.tunnel.place
+        import socket  # which most commands do without
+
+        return f"{socket.gethostname()}:{self.home.root}"
 
     @property
     def home(self) -> Home:
@@ -156,3 +179,58 @@ def number_of(minimum: float, maximum: float) -> Callable[[click.Context, click.
         return value
 
     return check
+
+
+def time_option(typed: str | None, option: str) -> str | None:
+    """A time of day, an ISO time (local unless it names a zone) or an age, as ISO in UTC."""
+    if typed is None:
+        return None
+    try:
+        return moment_of(typed, datetime.now(UTC)).isoformat()
+    except InvalidInputError as error:
+        raise click.UsageError(f"{option}: {error.message}") from None
+
+
+def run_task(console: Console, module: str, request: dict[str, Any], verb: str) -> dict[str, Any]:
+    """Run ``python -m module`` on ``request``; its result, or its HomeHelperError raised.
+
+    For work that needs the engine's code but no engine: a process of its own, asked and followed over pipes.
+    """
+    import subprocess  # which most commands do without
+
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-X", "utf8", "-m", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    assert process.stdin and process.stdout and process.stderr
+    report = ProgressLines(console, verb)
+    answer: dict[str, Any] = {}
+    try:
+        try:
+            process.stdin.write(json.dumps(request))
+            process.stdin.close()
+        except BrokenPipeError:
+            pass
+        for line in process.stdout:
+            answer = json.loads(line)
+            if progress := answer.get("progress"):
+                report(progress["step"], progress["done"], progress["total"])
+        errors = process.stderr.read().strip().splitlines()
+        process.wait()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    if "result" in answer:
+        result: dict[str, Any] = answer["result"]
+        return result
+    failure = answer.get("error") or {}
+    words = failure.get("message") or f"it ended without an answer: {sanitise(errors[-1] if errors else 'killed', 300)}"
+    error = HomeHelperError(str(words))
+    error.slug, error.exit_code = str(failure.get("slug") or "task"), int(failure.get("exit_code") or 1)
+    raise error

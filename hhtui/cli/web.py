@@ -10,7 +10,10 @@ import secrets
 import shlex
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from hhtui.cli.console import Console
 from hhtui.client.sync import EngineClient
@@ -22,8 +25,11 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 8010
 HOST = "127.0.0.1"
+# Each is an interface of its own, of some 40 MB.
+MOST_PAGES = 4
 # How long open pages have to end.
 _FAREWELL_SECONDS = 3.0
+_TOO_MANY = f"{MOST_PAGES} pages are open, and no more are shown at once: close one, then load this one again\n"
 _NAMES = ("127.0.0.1", "localhost", "[::1]")
 # What the page may load: its own files, and no font from elsewhere. W3C, Content Security Policy Level 3.
 _POLICY = (
@@ -40,6 +46,8 @@ def run_web(home: Home, console: Console, *, port: int, read_only: bool) -> int:
     """
     EngineClient(home.engine_socket).health()
     try:
+        import aiohttp_jinja2
+        import jinja2
         import textual_serve.server as serving
         from aiohttp import web
     except ImportError:
@@ -49,7 +57,7 @@ def run_web(home: Home, console: Console, *, port: int, read_only: bool) -> int:
         sys.executable,
         "-P",
         "-m",
-        "hhtui.tui.in_browser",
+        "hhtui.tui.run",
         str(home.root),
         *(["--read-only"] if read_only else []),
     ]
@@ -62,17 +70,20 @@ def run_web(home: Home, console: Console, *, port: int, read_only: bool) -> int:
             logging.getLogger("textual-serve").setLevel(logging.CRITICAL)
             logging.getLogger("aiohttp").setLevel(logging.CRITICAL)
 
-        async def _make_app(self) -> web.Application:
-            # The key is part of every path. In a cookie every other port of this machine would be sent it, too.
-            app = web.Application(middlewares=[guard])
-            app.add_subapp(f"/{key}/", await super()._make_app())
-            return app
+        _open_pages = 0
 
-        async def on_startup(self, app: web.Application) -> None:
-            # Said below, once it listens.
-            pass
+        async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
+            if self._open_pages >= MOST_PAGES:
+                raise web.HTTPServiceUnavailable(text=_TOO_MANY)
+            self._open_pages += 1
+            try:
+                return await super().handle_websocket(request)
+            finally:
+                self._open_pages -= 1
 
         async def handle_index(self, request: web.Request) -> Any:
+            if self._open_pages >= MOST_PAGES:
+                raise web.HTTPServiceUnavailable(text=_TOO_MANY)
             # By whatever name it is reached: an ssh -L may end at localhost.
             self.public_url = f"http://{request.host}"
             return await super().handle_index(request)
@@ -93,12 +104,29 @@ def run_web(home: Home, console: Console, *, port: int, read_only: bool) -> int:
 
     server = Server(shlex.join(words), host=HOST, port=port, title=f"HomeHelper {home.root}")
 
+    def application() -> web.Application:
+        pages = web.Application()
+        aiohttp_jinja2.setup(pages, loader=jinja2.FileSystemLoader(server.templates_path))
+        pages.add_routes(
+            [
+                web.get("/", server.handle_index, name="index"),
+                web.get("/ws", server.handle_websocket, name="websocket"),
+                web.get("/download/{key}", server.handle_download, name="download"),
+                web.static("/static", server.statics_path, show_index=True, name="static"),
+            ]
+        )
+        pages.on_shutdown.append(server.on_shutdown)
+        # The key is part of every path. In a cookie every other port of this machine would be sent it, too.
+        app = web.Application(middlewares=[guard])
+        app.add_subapp(f"/{key}/", pages)
+        return app
+
     async def serve() -> None:
         server.initialize_logging()
         over = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, over.set)
-        runner = web.AppRunner(await server._make_app(), shutdown_timeout=_FAREWELL_SECONDS, access_log=None)
+        runner = web.AppRunner(application(), shutdown_timeout=_FAREWELL_SECONDS, access_log=None)
         await runner.setup()
         try:
             await web.TCPSite(runner, HOST, port).start()
@@ -108,6 +136,7 @@ def run_web(home: Home, console: Console, *, port: int, read_only: bool) -> int:
             await over.wait()
         finally:
             await runner.cleanup()
+            await _children_ended()
 
     try:
         asyncio.run(serve())
@@ -115,6 +144,16 @@ def run_web(home: Home, console: Console, *, port: int, read_only: bool) -> int:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise HomeHelperError(f"{HOST}:{port}: {reason}; `hhtui --web PORT` takes another port") from None
     return 0
+
+
+async def _children_ended() -> None:
+    """Wait until the pages' interfaces have ended: asyncio closes their pipes while the loop still runs."""
+    this = psutil.Process()
+    deadline = time.monotonic() + _FAREWELL_SECONDS
+    while this.children() and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
+    # What waits for the children is called by the loop.
+    await asyncio.sleep(0.05)
 
 
 def _refusal(host: str, origin: str | None) -> str | None:

@@ -30,18 +30,19 @@ _OPTIONS = (
     "ForwardX11=no",
     "PermitLocalCommand=no",
     "RemoteCommand=none",
-    # At ERROR a refused forwarding is not told.
+    # At ERROR a refused forwarding is not reported.
     "LogLevel=INFO",
     f"ServerAliveInterval={ALIVE_SECONDS}",
     "ServerAliveCountMax=3",
 )
+# ssh(1) exits with 255 whatever it was, and is not translated: its sentences are all there is.
 _REASONS: tuple[tuple[str, str], ...] = (
     ("could not resolve hostname", "{ssh}; check the name, or add it to ~/.ssh/config"),
     ("host key verification failed", "its host key is not known here; run `ssh {host}` once and compare the key"),
     ("remote host identification has changed", "its host key has changed; find out why before you connect again"),
     ("permission denied", "{ssh}; `ssh {host}` must work without a question: ssh-add your key, or ssh-copy-id {host}"),
     ("too many authentication failures", "{ssh}; set IdentityFile and IdentitiesOnly for it in ~/.ssh/config"),
-    ("connection refused", "{ssh}; no SSH server listens there: sudo systemctl enable --now ssh, over there"),
+    ("connection refused", "{ssh}; no SSH server listens there: sudo systemctl enable --now ssh, on that machine"),
     ("timed out", "{ssh}; check that it is on and on this network"),
     ("no route to host", "{ssh}; check that it is on and on this network"),
     ("administratively prohibited", "its SSH server forwards no sockets; set AllowStreamLocalForwarding yes there"),
@@ -88,10 +89,10 @@ def missing() -> UnreachableError:
     return UnreachableError(f"{name} is not installed, and --host needs it: sudo apt install openssh-client")
 
 
-def failure(host: str, said: Sequence[str], ask: bool = False) -> UnreachableError:
-    """Why ssh failed, from its own last words, hostile ones included, in one line with the mend."""
+def failure(host: str, stderr: Sequence[str], ask: bool = False) -> UnreachableError:
+    """Why ssh failed, from its own last words, hostile ones included, in one line with the fix."""
     label = sanitise(label_of(host), 80)
-    lines = [line.strip() for line in said if line.strip()]
+    lines = [line.strip() for line in stderr if line.strip()]
     for token, words in _REASONS:
         if ask and token == "permission denied":
             continue
@@ -108,7 +109,7 @@ def _brief(line: str) -> str:
 
 def address_of(host: str) -> str:
     """The name or address that ssh connects to, by the user's configuration: what its apps' pages are reached by."""
-    plain = label_of(host).rpartition("@")[2]
+    address = label_of(host).rpartition("@")[2]
     try:
         shown = subprocess.run(
             [*program(), "-G", "--", check_host(host)],
@@ -123,4 +124,4 @@ def address_of(host: str) -> str:
         name, _, value = line.partition(" ")
         if name == "hostname" and (value := sanitise(value.strip(), 253)):
             return value
-    return plain.rpartition(":")[0] if host.startswith("ssh://") and ":" in plain else plain
+    return address.rpartition(":")[0] if host.startswith("ssh://") and ":" in address else address

@@ -1,16 +1,15 @@
-"""HTTP/1.0 over the engine's Unix socket: requests written, answers read, errors told in one line.
+"""What both clients of the engine share: requests, answers, errors in one line, and the event stream's form.
 
-One connection a request costs a fraction of a millisecond on a Unix socket and leaves nothing to keep alive; 1.0 needs
-no chunked bodies. ``http.client`` would add 17 ms to every command's start, httpx 100 ms and 11 MB.
+The screens keep one connection a request, HTTP/1.0 on asyncio's streams: it needs no chunked bodies.
 """
 
 from __future__ import annotations
 
 import json
-import socket
-from collections.abc import Mapping
+import urllib.parse
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hhtui import __version__
 from hhtui.errors import (
@@ -19,16 +18,30 @@ from hhtui.errors import (
     InvalidInputError,
     NoEngineError,
     NotFoundError,
+    NotSavedError,
     UnknownAppError,
 )
+from hhtui.model.operations import Binary, Operation, Text
 from hhtui.text import sanitise
 
+Document = dict[str, Any]
+
+TIMEOUT_SECONDS = 10.0
+# Folders on a slow card are counted for up to half a minute each; this is added.
+MEASURING_SECONDS = 240.0
+FETCHING_SECONDS = 600.0
+# A long log, or a search in it, takes longer; this is added.
+LOG_PAGE_SECONDS = 50.0
+# The engine writes what was sent to its disk before it answers.
+UPLOAD_SECONDS = 50.0
+# What has moved is read again from the disk, and compared, before it answers.
+MOVING_SECONDS = 3600.0
 MAX_HEAD_BYTES = 64 * 1024
+JSON = "application/json"
+JSON_LINES = "application/x-ndjson"
 MAX_BODY_BYTES = 64 * 1024 * 1024
-_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_BY_SLUG: dict[str, type[HomeHelperError]] = {
-    error.slug: error for error in (InvalidInputError, UnknownAppError, NotFoundError, ConflictError)
-}
+NO_ENGINE = "what listens on the engine's socket is no engine"
+CUT_SHORT = "the engine ended in the middle of an answer; try again"
 
 
 class EngineSilentError(HomeHelperError):
@@ -47,38 +60,106 @@ class EngineRefusedError(HomeHelperError):
     slug = "refused"
 
 
-def quote(text: str) -> str:
-    """``text`` as one part of a path or query: RFC 3986, section 2.3, everything else percent-encoded."""
-    data = text.encode("utf-8", "surrogateescape")
-    return "".join(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in data)
+class EngineBusyError(EngineRefusedError):
+    """It answers too many already, and has done nothing of what was asked."""
+
+    slug = "busy"
 
 
-def app_path(app_id: str) -> str:
-    """The path of one app; UnknownAppError for what can be no folder's name, which no path of the API could carry."""
-    if app_id in ("", ".", "..") or "/" in app_id:
+_BY_SLUG: dict[str, type[HomeHelperError]] = {
+    error.slug: error
+    for error in (InvalidInputError, UnknownAppError, NotFoundError, ConflictError, NotSavedError, EngineBusyError)
+}
+
+
+class Call(NamedTuple):
+    """One request of an operation. ``seconds``: how long its answer may take, beside the client's own time limit."""
+
+    operation: Operation
+    target: str
+    body: Any = None
+    headers: Mapping[str, str] = {}
+    seconds: float = 0.0
+
+    @property
+    def only_reads(self) -> bool:
+        """To ask once more does no harm."""
+        return self.operation.method == "GET"
+
+    def __str__(self) -> str:
+        return f"{self.operation.method} {self.target}"
+
+
+def call(
+    operation: Operation,
+    app_id: str = "",
+    name: str = "",
+    *,
+    query: Mapping[str, Any] | None = None,
+    body: Mapping[str, Any] | None = None,
+    correlation_id: str | None = None,
+    seconds: float = 0.0,
+) -> Call:
+    """The request of ``operation`` for the app and the log that its path names; a ``wait`` in ``query`` takes its time.
+
+    UnknownAppError for an ``app_id``, NotFoundError for a ``name``, that no path of the API could carry.
+    """
+    if "{app_id}" in operation.path and _is_no_part(app_id):
         raise UnknownAppError(f"there is no app {sanitise(app_id, 80)!r}: an app's id is its folder's name alone")
-    return f"/api/v1/apps/{quote(app_id)}"
+    if "{name}" in operation.path and _is_no_part(name):
+        raise NotFoundError(f"there is nothing of the name {sanitise(name, 80)!r}: a name is one word without /")
+    path = operation.path.format(app_id=quote(app_id), name=quote(name))
+    # The engine takes 1 for true; what is not given or false is left out.
+    given = {key: value for key, value in (query or {}).items() if value is not None and value is not False}
+    wanted = "&".join(f"{key}={quote('1' if value is True else str(value))}" for key, value in given.items())
+    headers = {
+        "Accept": operation.answer.media_type if isinstance(operation.answer, Text) else JSON,
+        "User-Agent": f"hhtui/{__version__}",
+    }
+    if isinstance(operation.body, Binary):
+        headers["Content-Type"] = operation.body.media_type
+    elif body is not None:
+        headers["Content-Type"] = JSON
+    if correlation_id:
+        headers["X-Correlation-ID"] = correlation_id
+    return Call(
+        operation,
+        f"{path}?{wanted}" if wanted else path,
+        None if body is None else dict(body),
+        headers,
+        seconds + float(given.get("wait") or 0),
+    )
 
 
-def target(path: str, query: Mapping[str, Any] | None = None) -> str:
-    """``path`` with those of ``query`` that are not None; True is ``1``."""
-    pairs = []
-    for name, value in (query or {}).items():
-        if value is None or value is False:
-            continue
-        pairs.append(f"{quote(name)}={quote('1' if value is True else str(value))}")
-    return f"{path}?{'&'.join(pairs)}" if pairs else path
+def _is_no_part(text: str) -> bool:
+    return text in ("", ".", "..") or "/" in text
 
 
-def request_bytes(
-    method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, accept: str = "application/json"
-) -> bytes:
-    """A whole request; ``body`` is sent as JSON unless it is None."""
-    data = b"" if body is None else json.dumps(body).encode()
-    lines = [f"{method} {path} HTTP/1.0", "Host: hh", f"Accept: {accept}", f"User-Agent: hhtui/{__version__}"]
-    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-    if body is not None:
-        lines += ["Content-Type: application/json", f"Content-Length: {len(data)}"]
+def quote(text: str) -> str:
+    """``text`` as one part of a path or query."""
+    return urllib.parse.quote(text, safe="", errors="surrogateescape")
+
+
+def as_object(asked: Call, answer: Any) -> Document:
+    """The JSON object that ``answer`` has to be."""
+    if not isinstance(answer, dict):
+        raise EngineSilentError(f"the engine's answer to {asked} is not the object it must be")
+    return answer
+
+
+def as_list(asked: Call, answer: Any) -> list[Document]:
+    """The JSON array of objects that ``answer`` has to be."""
+    if not isinstance(answer, list):
+        raise EngineSilentError(f"the engine's answer to {asked} is not the list it must be")
+    return [item for item in answer if isinstance(item, dict)]
+
+
+def request_bytes(asked: Call) -> bytes:
+    """A whole request."""
+    data = b"" if asked.body is None else json.dumps(asked.body).encode()
+    lines = [f"{asked} HTTP/1.0", "Host: hh", *(f"{name}: {value}" for name, value in asked.headers.items())]
+    if data:
+        lines.append(f"Content-Length: {len(data)}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + data
 
 
@@ -87,7 +168,7 @@ def parse_head(head: bytes) -> tuple[int, dict[str, str]]:
     first, *lines = head.decode("latin-1").split("\r\n")
     words = first.split(" ", 2)
     if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit():
-        raise EngineSilentError("what listens on the engine's socket is no engine")
+        raise EngineSilentError(NO_ENGINE)
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
@@ -97,11 +178,11 @@ def parse_head(head: bytes) -> tuple[int, dict[str, str]]:
 
 
 def parse_body(status: int, headers: Mapping[str, str], body: bytes) -> Any:
-    """The answer's JSON document, or its text if it is no JSON; the error it tells of is raised."""
+    """The answer's JSON document, or its text if it is no JSON; the error that it holds is raised."""
     length = headers.get("content-length", "")
     if length.isdigit() and len(body) < int(length):
-        raise EngineSilentError("the engine ended in the middle of an answer; try again")
-    if not headers.get("content-type", "").startswith("application/json"):
+        raise EngineSilentError(CUT_SHORT)
+    if not headers.get("content-type", "").startswith(JSON):
         if status < 400:
             return body.decode("utf-8", "replace")
         raise EngineRefusedError(f"the engine answered with status {status}")
@@ -112,6 +193,20 @@ def parse_body(status: int, headers: Mapping[str, str], body: bytes) -> Any:
     if status >= 400:
         raise error_of(status, document)
     return document
+
+
+def search_answer(line: bytes, progress: Callable[[int, int], None]) -> Any:
+    """What one line of a search's answer brings: its page, or None after ``progress(done, total)`` was called."""
+    try:
+        document = json.loads(line)
+    except ValueError:
+        raise EngineSilentError(CUT_SHORT) from None
+    if not isinstance(document, dict) or "error" in document:
+        raise error_of(422, document)
+    counts = document.get("progress")
+    if isinstance(counts, dict):
+        progress(int(counts.get("done") or 0), int(counts.get("total") or 0))
+    return document.get("page")
 
 
 def error_of(status: int, document: Any) -> HomeHelperError:
@@ -131,7 +226,7 @@ def error_of(status: int, document: Any) -> HomeHelperError:
 
 
 def connection_error(socket_path: Path, error: OSError) -> HomeHelperError:
-    """Why the engine at ``socket_path`` cannot be reached, and how to mend it."""
+    """Why the engine at ``socket_path`` cannot be reached, and how to fix it."""
     home = socket_path.parent.parent if socket_path.parent.name == "run" else socket_path.parent
     if isinstance(error, FileNotFoundError | ConnectionRefusedError | NotADirectoryError):
         return NoEngineError(
@@ -142,18 +237,16 @@ def connection_error(socket_path: Path, error: OSError) -> HomeHelperError:
             f"{socket_path}: permission denied; the engine belongs to another user: "
             "become a member of its group, or run the command as that user"
         )
-    if isinstance(error, TimeoutError):
-        return silent(socket_path)
     if isinstance(error, ConnectionError):
         return EngineGoneError("the engine ended before it answered; try again")
     return EngineSilentError(f"{socket_path}: {error.strerror or error}")
 
 
-def silent(socket_path: Path, seconds: float | None = None) -> EngineSilentError:
-    """The engine does not answer in time."""
-    waited = f" within {seconds:.0f} s" if seconds else ""
+def silent(place: str, seconds: float) -> EngineSilentError:
+    """The engine ``at`` a path or ``on`` a machine does not answer in time."""
     return EngineSilentError(
-        f"the engine at {socket_path} does not answer{waited}; look at its log (logs/homehelper/main.log) or restart it"
+        f"the engine {place} does not answer within {seconds:.0f} s; look at its log (logs/homehelper/main.log) or "
+        "restart it"
     )
 
 
@@ -165,14 +258,6 @@ def skew(engine_version: object) -> str | None:
         f"the engine runs hhtui {sanitise(str(engine_version), 40)}, this is {__version__}; "
         "`hhtui engine reload` brings it up to date"
     )
-
-
-def close_quietly(connection: socket.socket) -> None:
-    """Close without minding what state the connection is in."""
-    try:
-        connection.close()
-    except OSError:
-        pass
 
 
 class EventParser:

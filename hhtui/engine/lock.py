@@ -1,4 +1,4 @@
-"""One engine a home, by flock: the kernel lets go of it whatever the engine dies of."""
+"""The home is taken: its folders are made, and one engine has it, by flock, whatever that engine dies of."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import time
 
 from hhtui.errors import EngineRunsError, HomeHelperError
 from hhtui.paths import Home
+
+# How often to look who has the lock, 5 ms apart.
+_LOOKS = 200
 
 
 class EngineLock:
@@ -48,15 +51,31 @@ class EngineLock:
             os.ftruncate(self.descriptor, 0)
 
     def _holder(self) -> str:
-        # The winner writes its pid just after it has the lock.
-        for _ in range(20):
-            if holder := os.pread(self.descriptor, 32, 0).decode("ascii", "replace").strip():
+        # The winner writes its pid just after it has the lock; until then an engine that is gone may be named.
+        holder = ""
+        for _ in range(_LOOKS):
+            holder = os.pread(self.descriptor, 32, 0).decode("ascii", "replace").strip()
+            if holder.isdigit() and os.path.exists(f"/proc/{holder}"):
                 return holder
             time.sleep(0.005)
-        return "unknown"
+        return holder or "unknown"
 
     def release(self) -> None:
         """Let another engine begin."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
+
+
+def make_home(home: Home) -> None:
+    """Make what is missing, mode 0750; HomeHelperError names the folder that cannot be made or written."""
+    folders = (home.root, home.config_dir, home.registry_dir, home.default_apps_dir, home.data_dir, home.logs_dir)
+    for folder in (*folders, home.run_dir):
+        if folder == home.default_apps_dir and folder.is_symlink():
+            continue  # where it leads may not be mounted yet
+        try:
+            folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        except OSError as error:
+            raise HomeHelperError(f"{folder}: cannot be made: {error.strerror}; choose another with --home") from None
+    if not os.access(home.root, os.W_OK | os.X_OK) or not os.access(home.run_dir, os.W_OK | os.X_OK):
+        raise HomeHelperError(f"{home.root}: cannot be written by this user; choose another home with --home")

@@ -1,4 +1,4 @@
-"""What the user should mend: one line each, shown until it is mended, told once as an event."""
+"""What the user should fix: one line each, shown until it is fixed, published once as an event."""
 
 from __future__ import annotations
 
@@ -16,27 +16,31 @@ class Problems:
         self._lines: dict[str, str] = {}
 
     def lines(self) -> list[str]:
-        """All that is not mended yet."""
+        """All that is not fixed yet."""
         return list(self._lines.values())
 
-    def told(self, key: str, words: str, source: str = "service_manager") -> None:
-        """Show ``words`` until ``key`` is mended."""
+    def words(self, key: str) -> str | None:
+        """What is not fixed yet of ``key``, None: nothing."""
+        return self._lines.get(key)
+
+    def report(self, key: str, words: str, source: str = "service_manager") -> None:
+        """Show ``words`` until ``key`` is fixed."""
         if self._lines.get(key) == words:
             return
         self._lines[key] = words
         log.error("%s", words)
         self._publish(source, words)
 
-    def mended(self, key: str) -> None:
+    def resolved(self, key: str) -> None:
         """The problem is gone."""
         words = self._lines.pop(key, None)
         if words is not None:
-            log.info("mended: %s", words)
+            log.info("fixed: %s", words)
 
     def app_output_stuck(self, app_id: str, words: str) -> None:
         """An app's output cannot be written; it waits in its pipe."""
-        self.told(f"output:{app_id}", f"{app_id}: {words}", app_id)
+        self.report(f"output:{app_id}", f"{app_id}: {words}", app_id)
 
     def app_output_flows(self, app_id: str) -> None:
         """It can be written again."""
-        self.mended(f"output:{app_id}")
+        self.resolved(f"output:{app_id}")

@@ -1,4 +1,4 @@
-"""What the engine tells systemd: sd_notify(3) over NOTIFY_SOCKET; nothing where that is not set."""
+"""What the engine reports to systemd: sd_notify(3) over NOTIFY_SOCKET; nothing where that is not set."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ import os
 import socket
 import time
 from array import array
+from collections.abc import Mapping
+from typing import Literal
+
+
+def service(environ: Mapping[str, str] = os.environ) -> Literal["system", "user"] | None:
+    """Whose service this process is the main one of, the machine's or a user's own; None: of none."""
+    if environ.get("SYSTEMD_EXEC_PID") != str(os.getpid()) or not environ.get("NOTIFY_SOCKET"):
+        return None
+    return "user" if environ.get("MANAGERPID") else "system"
 
 
 class Notifier:
@@ -20,10 +29,11 @@ class Notifier:
         self._interval = int(watchdog) / 2_000_000 if watchdog.isdigit() and mine and int(watchdog) else 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._status = ""
+        self.service = service()
 
     @property
     def listens(self) -> bool:
-        """Whether there is a manager to tell anything."""
+        """Whether there is a manager to report to."""
         return bool(self._address)
 
     def send(self, *descriptors: int, **fields: str) -> bool:
@@ -62,7 +72,7 @@ class Notifier:
             self._feed()
 
     def status(self, status: str) -> None:
-        """The line that `systemctl status` shows; told when it changes."""
+        """The line that `systemctl status` shows; sent when it changes."""
         if status != self._status:
             self._status = status
             self.send(STATUS=status)
@@ -83,5 +93,5 @@ class Notifier:
             self._timer = None
 
     def _feed(self) -> None:
-        self.send(WATCHDOG="1")
         self._timer = asyncio.get_running_loop().call_later(self._interval, self._feed)
+        self.send(WATCHDOG="1")

@@ -1,141 +1,115 @@
-"""Long work in a process of its own, so that neither the engine's loop nor its memory feels it.
-
-``python -m <module>`` reads one JSON request on stdin and writes JSON lines on stdout: ``{"progress": {step, done,
-total}}`` as often as four times a second, at last ``{"result": {}}`` or ``{"error": {slug, message, exit_code}}``.
-"""
+"""The engine's long-lived tasks: none of them ends unless it is cancelled."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
-import json
-import os
-import pwd
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from typing import Any
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
+from hhtui.engine.problems import Problems
 from hhtui.errors import HomeHelperError
 from hhtui.text import sanitise
 
-Progress = Callable[[str, int, int], None]
-Task = Callable[[dict[str, Any], Progress], dict[str, Any]]
-_INTERVAL = 0.25
-_PR_SET_PDEATHSIG = 1
-_NICE = 10
-_LONGEST_LINE = 64 * 1024 * 1024
+log = logging.getLogger("homehelper.tasks")
+_T = TypeVar("_T")
+
+# Seconds between the end of a task and its next start, doubling.
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0
+# Who has run this long (seconds) is well again.
+WELL_AFTER = 60.0
 
 
-class TaskError(HomeHelperError):
-    """The process ended without an answer."""
-
-    slug = "task"
+# A cancellation that a library has swallowed is repeated after so many seconds.
+_CANCEL_AGAIN = 1.0
 
 
-def run_task(tasks: dict[str, Task]) -> int:
-    """The process's side: do what the request's ``task`` names; the exit code. It ends with its parent."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    with contextlib.suppress(OSError):
-        os.nice(_NICE)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    request = json.load(sys.stdin)
-    told = 0.0
-
-    def progress(step: str, done: int, total: int) -> None:
-        nonlocal told
-        now = time.monotonic()
-        if now - told >= _INTERVAL:
-            told = now
-            _say({"progress": {"step": sanitise(step, 200), "done": done, "total": total}})
-
-    try:
-        _say({"result": tasks[request.pop("task")](request, progress)})
-    except HomeHelperError as error:
-        _say({"error": {"slug": error.slug, "message": error.message, "exit_code": error.exit_code}})
-        return 1
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        # A member of the service's group asks, and the service's user does; or the other way round.
-        whom = f" for the user {_user()}" if isinstance(error, PermissionError) else ""
-        _say({"error": {"slug": "failed", "message": f"{where}{error.strerror or error}{whom}", "exit_code": 1}})
-        return 1
-    return 0
+async def end_tasks(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel ``tasks`` and wait until they have ended, whoever cancels the caller meanwhile; what they raised stays."""
+    pending = {task for task in tasks if not task.done()}
+    interrupted = False
+    while pending:
+        for task in pending:
+            task.cancel()
+        try:
+            await asyncio.wait(pending, timeout=_CANCEL_AGAIN)
+        except asyncio.CancelledError:
+            interrupted = True
+        pending = {task for task in pending if not task.done()}
+    if interrupted:
+        raise asyncio.CancelledError
 
 
-def _user() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
+class TaskKeeper:
+    """Starts tasks that run for the engine's life.
 
+    One that ends all the same, by returning, by an error, or cancelled by nobody who may, is reported and started
+    again after a pause: 0.25 s at first, at most 30 s.
+    """
 
-def _say(document: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(document) + "\n")
-    sys.stdout.flush()
+    def __init__(self, problems: Problems | None = None) -> None:
+        self._problems = problems
 
+    def start(self, name: str, work: Callable[[], Coroutine[Any, Any, object]]) -> asyncio.Task[None]:
+        """Run ``work()`` again and again until the task is cancelled; ``name`` is how people know it."""
+        return asyncio.get_running_loop().create_task(self._keep(name, work), name=name)
 
-async def ask_task(module: str, request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """The engine's side: run ``module`` and wait; cancelled, the process is killed. HomeHelperError as it told."""
-    loop = asyncio.get_running_loop()
-    # Not asyncio's subprocesses: their watcher of children would be one more thing that every engine loop has to have.
-    process = _spawn(module)
-    assert process.stdin and process.stdout
-    reader = asyncio.StreamReader(limit=_LONGEST_LINE)
-    answer: dict[str, Any] = {}
-    last_words = ""
-    transport: asyncio.ReadTransport | None = None
-    try:
-        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), process.stdout)
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(request).encode())
-            process.stdin.close()
-        async for line in reader:
+    async def _keep(self, name: str, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        loop = asyncio.get_running_loop()
+        pause = FIRST_PAUSE
+        while True:
+            began = loop.time()
+            # A task of its own: whatever cancels it, or leaves it cancelled, does not reach this one.
+            task = loop.create_task(work(), name=name)
+            well = loop.call_later(WELL_AFTER, self._well, name)
             try:
-                answer = json.loads(line)
-            except ValueError:
-                last_words = line.decode("utf-8", "replace").strip() or last_words
-                continue
-            if told := answer.get("progress"):
-                progress(told["step"], told["done"], told["total"])
-    except BaseException:
-        process.kill()
-        raise
-    finally:
-        if transport is not None:
-            transport.close()
-        # It has closed its output or was killed: there is nothing left to wait for.
-        process.wait()
-    return result_of(answer, last_words)
+                await asyncio.wait({task})
+            finally:
+                well.cancel()
+                await end_tasks(task)
+            self._report(name, task)
+            if loop.time() - began >= WELL_AFTER:
+                pause = FIRST_PAUSE
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _report(self, name: str, task: asyncio.Task[object]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if task.cancelled():
+            why = "it was cancelled"
+        elif error is None:
+            why = "it returned"
+        elif isinstance(error, HomeHelperError):
+            why = error.message
+        else:
+            why = sanitise(f"{type(error).__name__}: {error}", 200)
+        words = f"{name} ended ({why}) and is started again"
+        if error is not None and not isinstance(error, HomeHelperError):
+            log.error("%s", words, exc_info=error)
+        if self._problems is not None:
+            self._problems.report(f"task:{name}", words)
+        elif error is None or isinstance(error, HomeHelperError):
+            log.error("%s", words)
+
+    def _well(self, name: str) -> None:
+        if self._problems is not None:
+            self._problems.resolved(f"task:{name}")
 
 
-def _spawn(module: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", module],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd="/",
-        bufsize=0,
-        start_new_session=True,
-    )
-
-
-def result_of(answer: dict[str, Any], last_words: str) -> dict[str, Any]:
-    """The result, or the error raised; ``last_words`` is what a process that crashed said."""
-    if "result" in answer:
-        result: dict[str, Any] = answer["result"]
-        return result
-    if "error" in answer:
-        told = answer["error"]
-        error = HomeHelperError(str(told["message"]))
-        error.slug, error.exit_code = str(told["slug"]), int(told["exit_code"])
-        error.http_status = (
-            422 if error.slug in ("invalid", "bad_archive") else 409 if error.slug == "conflict" else 503
-        )
-        raise error
-    raise TaskError(f"the work ended without an answer: {sanitise(last_words, 200) or 'it was killed'}")
+async def whatever_happens(work: Awaitable[_T]) -> _T:
+    """Wait for the end of ``work`` also when cancelled meanwhile; the cancellation follows."""
+    task = asyncio.ensure_future(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise
+            cancelled = True
+        except Exception:
+            break
+    if cancelled:
+        task.exception()
+        raise asyncio.CancelledError
+    return task.result()

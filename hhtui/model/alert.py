@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, field_serializer
+from pydantic import field_serializer
 
+from hhtui.model.base import Model
 from hhtui.text import iso_utc
 
 AlertRule = Literal["temperature", "memory", "disk", "throttling", "app_failed", "health_error"]
 
 
-class Alert(BaseModel):
+class Alert(Model):
     """``key`` names it over time (``disk:/``, ``app_failed:web``); ``value`` and ``limit`` are °C or percent.
 
     ``message`` is one line for people; value and message are the newest, ``raised_at`` stays.

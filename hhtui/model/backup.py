@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import ConfigDict, Field, SecretStr, field_validator
+
+from hhtui.model.base import Model
 
 Step = Literal["backup", "prove", "check", "restore"]
 
 
-class _Request(BaseModel):
+class _Request(Model):
     model_config = ConfigDict(extra="forbid")
 
     passphrase: SecretStr | None = None
@@ -34,7 +36,7 @@ class BackupRequest(_Request):
 
 
 class RestoreRequest(_Request):
-    """Which archive to restore; ``identity`` is age's key file. ``dry_run`` only checks and tells what would change;
+    """Which archive to restore; ``identity`` is age's key file. ``dry_run`` only checks and reports what would change;
     ``no_rollback`` keeps the restored state even if an app does not come up in it.
     """
 
@@ -44,7 +46,7 @@ class RestoreRequest(_Request):
     identity: str | None = Field(None, min_length=1, max_length=4096)
 
 
-class BackupInfo(BaseModel):
+class BackupInfo(Model):
     """One archive; sizes in bytes, ``created_at`` as in its name."""
 
     name: str
@@ -54,7 +56,7 @@ class BackupInfo(BaseModel):
     encrypted: bool = False
 
 
-class BackupJob(BaseModel):
+class BackupJob(Model):
     """The job that runs, or the last one; ``done`` and ``total`` are bytes."""
 
     id: str
@@ -67,7 +69,7 @@ class BackupJob(BaseModel):
     error: str | None = None
 
 
-class BackupStatus(BaseModel):
+class BackupStatus(Model):
     """GET /api/v1/backups. Times are UTC; ``proven`` is the last test restore, ``restored`` the last real one."""
 
     backups: list[BackupInfo] = Field(default_factory=list)

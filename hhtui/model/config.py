@@ -1,18 +1,20 @@
-"""The configuration's keys, defaults and limits (contract, section 2)."""
+"""The configuration's keys, defaults and limits (docs/configuration.md), and their description for people."""
 
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-SCHEMA_VERSION = 1
+from hhtui.model.base import Model
 
+SCHEMA_VERSION = 1
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
-class _Section(BaseModel):
+class _Section(Model):
     model_config = ConfigDict(extra="allow", validate_default=True, hide_input_in_errors=False)
 
 
@@ -118,7 +120,8 @@ class BackupConfig(_Section):
     """Backups by themselves; ``schedule`` is a daily local time ``HH:MM``, null for none.
 
     ``keep`` is how many stay in backups/, ``include_data`` adds the apps' folders and data, ``prove_every_days`` is
-    how often the newest one is test-restored into a scratch folder (0: never).
+    how often the newest one is test-restored into a scratch folder (0: never). ``recipient`` is the public key that
+    backups are encrypted to unless they are given another one or a passphrase.
     """
 
     schedule: str | None = Field(None, description="Local time of the daily backup, such as 03:30; null for none.")
@@ -127,6 +130,20 @@ class BackupConfig(_Section):
     prove_every_days: int = Field(
         7, ge=0, le=3650, description="Days between test restores of the newest backup; 0: never."
     )
+    recipient: str | None = Field(
+        None,
+        max_length=4096,
+        description="Encrypt backups to this public key: age1… or ssh-… (age), else a key of GnuPG's; null: do not.",
+    )
+
+    @field_validator("recipient")
+    @classmethod
+    def _public_key(cls, value: str | None) -> str | None:
+        if value is not None and (not value.strip() or value.startswith("-") or not value.isprintable()):
+            raise ValueError("must be an age key (age1…, ssh-…), the name of a key of GnuPG's, or null")
+        if value is not None and value.startswith("AGE-SECRET-KEY-"):
+            raise ValueError("is a secret key: the public one that belongs to it begins with age1")
+        return value
 
     @field_validator("schedule")
     @classmethod
@@ -136,8 +153,43 @@ class BackupConfig(_Section):
         return value
 
 
+class UpdatesConfig(_Section):
+    """Updates of apps, which nobody makes but their user."""
+
+    check: Literal["daily", "never"] = Field("daily", description="How often the engine looks for newer versions.")
+    trial_seconds: float = Field(
+        10, ge=0, le=3600, description="Seconds that a new version must be well until the one before is given up."
+    )
+
+
+class GatewayConfig(_Section):
+    """Apps reached by their names, ``http://<app>.local``, through one gateway (docs/gateway.md)."""
+
+    enabled: bool = Field(False, description="Whether the gateway is on.")
+    http_port: Port = Field(80, description="Port of the gateway; 8080 is used where this one cannot be had.")
+    https_port: Port = Field(443, description="The same with TLS; 8443 is used where this one cannot be had.")
+    tls: Literal["off", "internal", "own"] = Field(
+        "off", description="No TLS, certificates of the gateway's own authority, or the owner's certificate."
+    )
+    certificate: str | None = Field(None, description="File of the owner's certificate chain (PEM), for tls own.")
+    key: str | None = Field(None, description="File of that certificate's private key (PEM).")
+    names: bool = Field(True, description="Whether the names are announced in the network by mDNS.")
+    only: bool = Field(False, description="Whether apps are told to listen on 127.0.0.1 alone, behind the gateway.")
+
+    @model_validator(mode="after")
+    def _has_files(self) -> Self:
+        if self.tls == "own" and not (self.certificate and self.key):
+            raise ValueError("tls own needs gateway.certificate and gateway.key")
+        return self
+
+    @property
+    def hides_apps(self) -> bool:
+        """Whether apps, also those that sleep, are there for the gateway alone."""
+        return self.enabled and self.only
+
+
 class AlertsConfig(_Section):
-    """When an alert is raised (0 or false turns a rule off), and who is told beside the event and the screens.
+    """When an alert is raised (0 or false turns a rule off), and who is notified beside the event and the screens.
 
     An alert is over when its condition was gone for ``clear_after_seconds``. ``command`` is an argv list, and
     ``webhook_url`` takes a POST: each gets the alert as JSON and at most ``timeout_seconds``.
@@ -187,6 +239,8 @@ class Config(_Section):
     system: SystemConfig = Field(default_factory=SystemConfig)
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)
     backup: BackupConfig = Field(default_factory=BackupConfig)
+    updates: UpdatesConfig = Field(default_factory=UpdatesConfig)
+    gateway: GatewayConfig = Field(default_factory=GatewayConfig)
     health_check_interval_seconds: float = Field(60, ge=1, description="Seconds between two health checks of an app.")
     metrics_interval_seconds: float = Field(60, ge=1, description="Seconds between two samples while nobody watches.")
 
@@ -236,3 +290,82 @@ def unknown_keys(config: Config) -> list[str]:
 
     walk(config, "")
     return found
+
+
+_TYPE_WORDS = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
+
+
+class ConfigKey(Model):
+    """One key for people, made from the model's schema.
+
+    ``key`` is dotted; ``choices`` are the only values where it has any; ``default`` is None for "not set".
+    """
+
+    key: str
+    help: str
+    type: str
+    allowed: str = ""
+    choices: list[str] = Field(default_factory=list)
+    default: Any = None
+    nullable: bool = False
+    secret: bool = False
+    restart: bool = False
+
+
+@cache
+def config_keys() -> tuple[ConfigKey, ...]:
+    """All keys in the order of the model."""
+    schema = Config.model_json_schema()
+    defaults = flatten(Config().model_dump(mode="json"))
+    found: list[ConfigKey] = []
+
+    def walk(properties: dict[str, Any], prefix: str) -> None:
+        for name, part in properties.items():
+            reference = part.get("$ref")
+            if reference is not None:
+                walk(schema["$defs"][reference.rpartition("/")[2]]["properties"], f"{prefix}{name}.")
+            else:
+                found.append(_key(f"{prefix}{name}", part, defaults.get(f"{prefix}{name}")))
+
+    walk(schema["properties"], "")
+    return tuple(found)
+
+
+def _key(name: str, part: dict[str, Any], default: Any) -> ConfigKey:
+    forms = part.get("anyOf", [part])
+    form = next(form for form in forms if form.get("type") != "null")
+    return ConfigKey(
+        key=name,
+        help=part.get("description", ""),
+        type=_type_words(form),
+        allowed=_allowed(form),
+        choices=[str(choice) for choice in form.get("enum", [])],
+        default=default,
+        nullable=len(forms) > 1,
+        secret=name in SECRET_KEYS,
+        restart=name in RESTART_KEYS,
+    )
+
+
+def _type_words(form: dict[str, Any]) -> str:
+    if "enum" in form:
+        return "choice"
+    if form.get("type") == "array":
+        return f"list of {_type_words(form['items'])}s"
+    return _TYPE_WORDS[form["type"]]
+
+
+def _allowed(form: dict[str, Any]) -> str:
+    if "enum" in form:
+        return ", ".join(map(str, form["enum"]))
+    if (few := form.get("minItems")) is not None:
+        return f"{few} or more"
+    least, most, above = form.get("minimum"), form.get("maximum"), form.get("exclusiveMinimum")
+    words = f"more than {above:g}" if above is not None else "" if least is None else f"{_plain(least)}"
+    if most is not None:
+        return f"{words}, at most {_plain(most)}" if above is not None else f"{words} to {_plain(most)}"
+    return f"{words} or more" if least is not None else words
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if number == int(number) else f"{number:g}"

@@ -1,4 +1,4 @@
-"""Events: what happened, in the form of the contract's section 8."""
+"""Events: what happened, in the form of docs/events.md."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import BaseModel, Field, field_serializer
+from pydantic import Field, field_serializer
 
+from hhtui.model.base import Model
 from hhtui.model.states import EventType as EventType
 from hhtui.text import iso_utc
 
@@ -23,8 +24,8 @@ def app_channel(app_id: str) -> str:
     return f"homehelper:apps:{app_id}"
 
 
-class EventMetadata(BaseModel):
-    """``sequence`` counts the engine's own events from 1 at each start; ``epoch`` tells starts apart."""
+class EventMetadata(Model):
+    """``sequence`` counts the engine's own events from 1 at each start; ``epoch`` differs from start to start."""
 
     version: str = "1.0.0"
     correlation_id: str
@@ -33,7 +34,7 @@ class EventMetadata(BaseModel):
     epoch: int
 
 
-class Event(BaseModel):
+class Event(Model):
     """One event; ``source`` is an app_id, ``system`` or ``service_manager``."""
 
     timestamp: datetime
@@ -47,7 +48,7 @@ class Event(BaseModel):
         return iso_utc(value, milliseconds=True)
 
 
-class Message(BaseModel):
+class Message(Model):
     """What travels on the bus and in the event stream.
 
     ``id`` is ``<epoch>-<n>``, ascending, the SSE id and the Redis Stream id. The first of ``channels`` is the primary.

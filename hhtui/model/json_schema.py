@@ -19,29 +19,10 @@ def config_schema() -> dict[str, Any]:
 
 
 def manifest_schema() -> dict[str, Any]:
-    """homehelper.json, in our spelling and in the published one."""
+    """A manifest, in our spelling and in the published one: what ``hhtui validate`` checks by."""
     from hhtui.model.manifest import Manifest
 
-    schema = Manifest.model_json_schema()
-    properties = schema["properties"]
-    parts = schema["$defs"]
-    properties["$schema"] = _TEXT
-    properties["main_file"] = {"description": "The published specification's name for main.", **_TEXT}
-    commands = properties["setup_commands"]
-    either = {"anyOf": [{"type": "object", "additionalProperties": _TEXT}, {"type": "array", "items": _TEXT}]}
-    properties["setup_commands"] = {"title": commands["title"], **either}
-    policy = parts["RestartPolicy"]["properties"]["policy"]
-    properties["restart"] = {"anyOf": [{"$ref": "#/$defs/RestartPolicy"}, {"enum": policy["enum"]}]}
-    parts["StopPolicy"]["properties"]["signal"]["type"] = ["string", "integer"]
-    properties["install"] = {
-        "type": "object",
-        "properties": {"setup_commands": either, "requirements": properties["requirements"]},
-    }
-    properties["requires"] = {
-        "type": "array",
-        "items": {"type": "object", "properties": {"app": {"description": "An app's id.", **_TEXT}}},
-    }
-    return _titled(schema, "HomeHelper app", "The file homehelper.json of an app.")
+    return _titled(Manifest.model_json_schema(), "HomeHelper app", "The file homehelper.json of an app.")
 
 
 def metrics_schema() -> dict[str, Any]:

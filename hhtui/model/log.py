@@ -1,19 +1,20 @@
-"""Log files and pages of them (contract, sections 6 and 9)."""
+"""Log files and pages of them (docs/logs.md, docs/api.md)."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Literal, Self
 
-from pydantic import BaseModel, Field, field_serializer, model_validator
+from pydantic import Field, field_serializer, model_validator
 
+from hhtui.model.base import Model
 from hhtui.text import iso_utc
 
 # Of a page, the lines around its matches included: a few megabytes of an engine on a small Pi.
 MOST_LINES = 25_000
 
 
-class LogFile(BaseModel):
+class LogFile(Model):
     """One log with its rotated archives; ``size_bytes`` is the sum over the set."""
 
     name: str
@@ -26,7 +27,7 @@ class LogFile(BaseModel):
         return iso_utc(value, milliseconds=True) if value else None
 
 
-class LogQuery(BaseModel):
+class LogQuery(Model):
     """What of a log is asked for. Page 1 is the newest; ``since``/``until`` are UTC; ``regex`` makes ``search`` one.
 
     ``after`` (a ``LogPage.end``) asks for what was written since, for following: the oldest ``page_size`` such lines,
@@ -56,7 +57,7 @@ class LogQuery(BaseModel):
         return self
 
 
-class LogLine(BaseModel):
+class LogLine(Model):
     """One line without its newline; ``offset`` counts bytes since the log began, ``size`` its own bytes.
 
     ``cut``: the text is not all of it; ``partial``: no newline has come yet. Bytes that are no UTF-8 read ``\\xNN``.
@@ -79,7 +80,7 @@ class LogLine(BaseModel):
         return iso_utc(value, milliseconds=True) if value else None
 
 
-class LogPage(BaseModel):
+class LogPage(Model):
     """Lines in file order, counted over the whole rotated set. ``start`` is the offset of the first byte still kept.
 
     ``end`` is where following goes on (``LogQuery.after``): behind the last complete line, or behind the last one given

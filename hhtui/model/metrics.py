@@ -1,25 +1,27 @@
-"""SYSTEM_METRICS: what the machine and the apps use, in the schema document's form.
+"""SYSTEM_METRICS: what the machine and the apps use (docs/metrics.md).
 
-Keys of the schema document keep its names and units (MB and GB are 2**20 and 2**30 bytes, percentages 0–100);
-everything else stands under keys of its own. None is "n/a": the machine has no such sensor, or it gave no sense.
-Rates are since the sample before, the first one since the engine started.
+Keys of HomeHelper's published schema keep its names, types and units (MB and GB are 2**20 and 2**30 bytes, in JSON
+whole numbers; percentages 0–100); everything else stands under keys of its own. None is "n/a": the machine has no such
+sensor, or it gave no sense. Rates are since the sample before, the first one since the engine started.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, field_serializer
+from pydantic import Field, PlainSerializer, field_serializer
 
-from hhtui.model.app import ResourceUsage
-from hhtui.model.redis_status import RedisStatus
+from hhtui.model.app import Megabytes, ResourceUsage
+from hhtui.model.base import Model
+from hhtui.model.redis import RedisStatus
 from hhtui.text import iso_utc
 
+Gigabytes = Annotated[float, PlainSerializer(round, return_type=int, when_used="json")]
 DiskKind = Literal["sd", "emmc", "usb", "nvme", "ssd", "hdd", "disk", "memory", "network"]
 
 
-class CpuMetrics(BaseModel):
+class CpuMetrics(Model):
     """``usage_percent`` is of all cores together; ``per_cpu_percent`` is empty where it is not known."""
 
     usage_percent: float | None = None
@@ -29,30 +31,33 @@ class CpuMetrics(BaseModel):
     frequency_max_mhz: float | None = None
 
 
-class MemoryMetrics(BaseModel):
+class MemoryMetrics(Model):
     """``used_mb`` is what is not available; ``percent`` is of the total."""
 
-    total_mb: float | None = None
-    available_mb: float | None = None
-    used_mb: float | None = None
+    total_mb: Megabytes | None = None
+    available_mb: Megabytes | None = None
+    used_mb: Megabytes | None = None
     percent: float | None = None
 
 
-class SwapMetrics(BaseModel):
+class SwapMetrics(Model):
     """A machine without swap has a total of 0 and no percentage."""
 
-    total_mb: float | None = None
-    free_mb: float | None = None
-    used_mb: float | None = None
+    total_mb: Megabytes | None = None
+    free_mb: Megabytes | None = None
+    used_mb: Megabytes | None = None
     percent: float | None = None
 
 
-class DiskMetrics(BaseModel):
+class DiskMetrics(Model):
     """As df(1) counts: ``free_gb`` is what a user may still write, ``percent`` is used of used and free."""
 
-    total_gb: float | None = None
-    free_gb: float | None = None
-    used_gb: float | None = None
+    total_gb: Gigabytes | None = None
+    free_gb: Gigabytes | None = None
+    used_gb: Gigabytes | None = None
+    total_bytes: int | None = None
+    free_bytes: int | None = None
+    used_bytes: int | None = None
     percent: float | None = None
 
 
@@ -69,7 +74,7 @@ class MountedDisk(DiskMetrics):
     write_bytes_per_second: float | None = None
 
 
-class TemperatureMetrics(BaseModel):
+class TemperatureMetrics(Model):
     """``cpu_temp`` in °C; ``source`` is where it was read, ``sensor`` its name there, ``sensors`` every one in °C."""
 
     cpu_temp: float | None = None
@@ -78,7 +83,7 @@ class TemperatureMetrics(BaseModel):
     sensors: dict[str, float] = Field(default_factory=dict)
 
 
-class LoadMetrics(BaseModel):
+class LoadMetrics(Model):
     """Load averages: proc_loadavg(5)."""
 
     one_minute: float | None = None
@@ -86,7 +91,7 @@ class LoadMetrics(BaseModel):
     fifteen_minutes: float | None = None
 
 
-class NetworkInterface(BaseModel):
+class NetworkInterface(Model):
     """One network device's counters since boot and its rates."""
 
     name: str
@@ -96,15 +101,15 @@ class NetworkInterface(BaseModel):
     sent_bytes_per_second: float | None = None
 
 
-class NetworkMetrics(BaseModel):
-    """The sum over ``interfaces``: the hardware ones, or all but loopback where none is told to be hardware."""
+class NetworkMetrics(Model):
+    """The sum over ``interfaces``: the hardware ones, or all but loopback where none is known to be hardware."""
 
     received_bytes_per_second: float | None = None
     sent_bytes_per_second: float | None = None
     interfaces: list[NetworkInterface] = Field(default_factory=list)
 
 
-class FanMetrics(BaseModel):
+class FanMetrics(Model):
     """``percent`` is the drive (duty cycle), ``rpm`` what the tachometer counts."""
 
     rpm: int | None = None
@@ -112,7 +117,7 @@ class FanMetrics(BaseModel):
     source: str | None = None
 
 
-class ThrottleFlags(BaseModel):
+class ThrottleFlags(Model):
     """The four conditions that the Raspberry Pi firmware watches."""
 
     under_voltage: bool | None = None
@@ -125,7 +130,7 @@ class ThrottleFlags(BaseModel):
         return [name for name, holds in self if holds]
 
 
-class ThrottlingMetrics(BaseModel):
+class ThrottlingMetrics(Model):
     """``since_boot`` is the firmware's memory where it can be asked, else what was seen since the engine started."""
 
     now: ThrottleFlags = Field(default_factory=ThrottleFlags)
@@ -133,14 +138,14 @@ class ThrottlingMetrics(BaseModel):
     source: Literal["firmware", "hwmon", "vcgencmd"] | None = None
 
 
-class PowerRail(BaseModel):
+class PowerRail(Model):
     """One rail of the power chip; None where it measures only the other quantity."""
 
     volts: float | None = None
     amperes: float | None = None
 
 
-class PowerMetrics(BaseModel):
+class PowerMetrics(Model):
     """A Raspberry Pi 5's power chip: ``rails_watts`` is measured, ``estimated_watts`` is what the board takes."""
 
     input_volts: float | None = None
@@ -151,7 +156,7 @@ class PowerMetrics(BaseModel):
     source: Literal["vcgencmd"] | None = None
 
 
-class BoardInfo(BaseModel):
+class BoardInfo(Model):
     """What the machine is: ``Raspberry Pi 5 Model B Rev 1.0``, a PC's maker and product, or None."""
 
     model: str | None = None
@@ -159,7 +164,7 @@ class BoardInfo(BaseModel):
     kernel: str | None = None
 
 
-class Hardware(BaseModel):
+class Hardware(Model):
     """One reading of the machine."""
 
     cpu: CpuMetrics = Field(default_factory=CpuMetrics)
@@ -178,7 +183,7 @@ class Hardware(BaseModel):
     boot_id: str | None = None
 
 
-class ProcessMetrics(BaseModel):
+class ProcessMetrics(Model):
     """One row of ``processes``: an app's whole tree under its first process's pid, or the engine's own process.
 
     ``cpu_percent`` is of one core, so a tree on two cores may use 200; ``status`` is the app's.
@@ -187,13 +192,27 @@ class ProcessMetrics(BaseModel):
     name: str
     pid: int
     cpu_percent: float | None = None
-    memory_mb: float | None = None
+    memory_mb: Megabytes | None = None
     status: str
     app_id: str | None = None
     processes: int = 1
 
 
-class SystemMetrics(BaseModel):
+class MachineProcess(Model):
+    """``name`` is the kernel's short name, never the command line; ``cpu_percent`` is of one core, None at first sight.
+
+    ``app_id`` is the app that it belongs to; None for all others, ``homehelper`` for the engine.
+    """
+
+    pid: int
+    name: str
+    user: str
+    cpu_percent: float | None = None
+    memory_mb: Megabytes | None = None
+    app_id: str | None = None
+
+
+class SystemMetrics(Model):
     """One sample. ``processes`` are the apps that run, the busiest first, then the engine; ``apps`` is every app."""
 
     timestamp: datetime
@@ -207,7 +226,7 @@ class SystemMetrics(BaseModel):
         return iso_utc(value, milliseconds=True)
 
 
-class MetricsPoint(BaseModel):
+class MetricsPoint(Model):
     """One point of the metrics' history; the mean over its span, temperature and throttling its worst."""
 
     timestamp: datetime

@@ -1,4 +1,4 @@
-"""The words for states and wishes; the standard library alone, so that clients need no pydantic for them."""
+"""The words for states and requests; the standard library alone, so that clients need no pydantic for them."""
 
 from __future__ import annotations
 
@@ -72,6 +72,8 @@ class EventType(StrEnum):
     APP_CRASHED = "app_crashed"
     APP_FAILED = "app_failed"
     APP_ADOPTED = "app_adopted"
+    APP_JOB = "app_job"
+    APP_JOB_PROGRESS = "app_job_progress"
     HEALTH_CHECK = "health_check"
     CONFIG_CHANGED = "config_changed"
     REDIS_CONNECTED = "redis_connected"

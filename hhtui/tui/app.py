@@ -2,53 +2,56 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
-import locale
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events, on, work
 from textual.binding import BindingType
-from textual.command import Provider
+from textual.command import CommandPalette, Provider
 from textual.widgets import Input
 
 from hhtui import __version__
+from hhtui.client.encoding import terminal_encoding
+from hhtui.client.words import host_for_urls
+from hhtui.errors import HomeHelperError
 from hhtui.model.states import Verb
 from hhtui.paths import Home
+from hhtui.text import sanitise
 from hhtui.tui import keymap, themes
-from hhtui.tui.connecting import Connector
-from hhtui.tui.glyphs import Glyphs, glyphs_for
-from hhtui.tui.keymap_file import read_changes
-from hhtui.tui.leaving import Leaving
-from hhtui.tui.link import Link
-from hhtui.tui.messages import AppsChanged, ClockTicked, EngineChanged, EventsArrived, MetricsChanged
-from hhtui.tui.opening import OpeningApp
-from hhtui.tui.orders import Orders
-from hhtui.tui.remembered import Memory
-from hhtui.tui.screens.base import HomeScreen
-from hhtui.tui.screens.dashboard import Dashboard
-from hhtui.tui.screens.too_small import HEIGHT, WIDTH, TooSmallScreen
-from hhtui.tui.terminal import HomeDriver
-from hhtui.tui.words import host_for_urls
+from hhtui.tui.apps.commands import AppCommands
+from hhtui.tui.dashboard import Dashboard
+from hhtui.tui.dialogs.leaving import Leaving
+from hhtui.tui.keymap import read_changes
+from hhtui.tui.screen import HEIGHT, WIDTH, HomeScreen, TooSmallScreen
+from hhtui.tui.session.connect import Connector
+from hhtui.tui.session.interface import Interface
+from hhtui.tui.session.jobs import Jobs
+from hhtui.tui.session.link import AppsChanged, ClockTicked, EngineChanged, EventsArrived, Link, MetricsChanged
+from hhtui.tui.session.preferences import Preferences
+from hhtui.tui.session.terminal import HomeDriver
+from hhtui.tui.themes import Glyphs, glyphs_for
 
 if TYPE_CHECKING:
-    from hhtui.tui.remote_connecting import RemoteConnector
+    from hhtui.client.hosts import Host
+    from hhtui.client.records import BusMessage
+    from hhtui.tui.session.connect import RemoteConnector
 
 
 def _palette() -> type[Provider]:
-    from hhtui.tui.commands import HomeCommands
+    from hhtui.tui.dialogs.palette import HomeCommands
 
     return HomeCommands
 
 
-class HomeHelperApp(OpeningApp, inherit_bindings=False):
+class HomeHelperApp(Interface, inherit_bindings=False):
     """The interface on one home."""
 
     TITLE = "HomeHelper"
@@ -71,7 +74,7 @@ class HomeHelperApp(OpeningApp, inherit_bindings=False):
         machine: str | None = None,
         version: str = __version__,
         host: str | None = None,
-        memory: Memory | None = None,
+        preferences: Preferences | None = None,
         home_is_here: bool = True,
         in_browser: bool = False,
     ) -> None:
@@ -82,13 +85,14 @@ class HomeHelperApp(OpeningApp, inherit_bindings=False):
         # Whether the home's files are on this machine; what only the engine can do is done in any case.
         self.home_is_here = home_is_here
         self.in_browser = in_browser
-        self.encoding = encoding or locale.getpreferredencoding(False)
+        self._encoding_given = encoding is not None
+        self.encoding = encoding or terminal_encoding()
         self.glyphs: Glyphs = glyphs_for(self.encoding)
         self.now = now
         self.machine = machine or socket.gethostname()
         self.version = version
         self.host = host or host_for_urls(os.environ, self.machine)
-        self.memory = memory or Memory()
+        self.preferences = preferences or Preferences()
         self.changed_keys: dict[str, str] = {}
         colourless = "NO_COLOR" in os.environ and bool(os.environ["NO_COLOR"])
         super().__init__(
@@ -100,11 +104,12 @@ class HomeHelperApp(OpeningApp, inherit_bindings=False):
         )
         self.register_theme(themes.HOMEHELPER_THEME)
         self.register_theme(themes.HIGH_CONTRAST_THEME)
-        remembered = self.memory.values.theme
+        remembered = self.preferences.values.theme
         self.theme = "ansi-dark" if colourless else remembered if remembered in self.offered_themes else themes.DEFAULT
         self.looks = self.current_looks()
         self.link = Link(connector.connect, self.post_message, now=now)
-        self.orders = Orders(self)
+        self.pending = AppCommands(self)
+        self.jobs: Jobs = Jobs(self)
         self.leaving = Leaving(self)
         self._stall: ExitStack | None = None
         self._welcomed = False
@@ -153,6 +158,18 @@ class HomeHelperApp(OpeningApp, inherit_bindings=False):
             self._stall = None
             self.screen.refresh()
 
+    def leave(self) -> None:
+        """End the interface; everything else goes on."""
+        self.leaving.go(stop=False)
+
+    def ask_to_stop(self) -> None:
+        """Stop everything and leave, after a question."""
+        self.leaving.ask_to_stop()
+
+    def switch_host(self, host: Host | None) -> None:
+        """Leave for another machine's home; None is this one's."""
+        self.leaving.switch(host)
+
     def action_quit_asking(self) -> None:
         """Leave, perhaps after a question."""
         self.leaving.ask()
@@ -169,14 +186,11 @@ class HomeHelperApp(OpeningApp, inherit_bindings=False):
         else:
             self.leaving.interrupt()
 
-    def _set_pointer_shape(self, shape: str) -> None:
-        """The mouse pointer's shape stays the terminal's own: an OSC at each move is not worth it."""
-
-    def _fatal_error(self) -> None:
+    def crashed(self) -> None:
+        """An exception nobody expected."""
         self.leaving.bug(self.home.engine_log_dir)
-        self._close_messages_no_wait()
 
-    # What the link tells
+    # What the link reports
 
     def _screens(self) -> list[HomeScreen]:
         return [screen for screen in self.screen_stack if isinstance(screen, HomeScreen) and screen.is_mounted]
@@ -217,54 +231,96 @@ class HomeHelperApp(OpeningApp, inherit_bindings=False):
     def _events_arrived(self, message: EventsArrived) -> None:
         for screen in self._screens():
             screen.events_arrived(message.messages)
-        self.orders.events_arrived(message.messages)
+        self.pending.events_arrived(message.messages)
+        self.jobs.events_arrived(message.messages)
 
     @on(ClockTicked)
     def _ticked(self) -> None:
         for screen in self._shown_screens():
             screen.ticked()
-        self.orders.ticked()
+        self.pending.ticked()
+        self.jobs.ticked()
 
     # Doing things
 
-    def order(self, verb: Verb, app_ids: Sequence[str]) -> None:
+    def send_command(self, verb: Verb, app_ids: Sequence[str]) -> None:
         """Have something done with apps; stopping or restarting several asks first."""
         if self.read_only:
             self.say("This interface only watches (--read-only): nothing is changed.", "warning")
             return
         if len(app_ids) < 2 or verb not in (Verb.STOP, Verb.RESTART):
-            self.orders.give(verb, app_ids)
+            self.pending.give(verb, app_ids)
             return
-        from hhtui.tui.screens.confirm import ConfirmScreen
+        from hhtui.tui.dialogs.choice import ConfirmScreen
 
         def answered(answer: str | None) -> None:
             if answer == "yes":
-                self.orders.give(verb, app_ids)
+                self.pending.give(verb, app_ids)
 
-        self.push_screen(ConfirmScreen(verb, self.orders.names(app_ids)), answered)
+        self.push_screen(ConfirmScreen(verb, self.pending.names(app_ids)), answered)
+
+    @work(thread=False, group="removal", exclusive=False, exit_on_error=True)
+    async def remove_app(self, app_id: str) -> None:  # type: ignore[override]
+        """Remove an app, after a question."""
+        from hhtui.tui.apps.removal import remove_app
+
+        if self.read_only:
+            self.say("This interface only watches (--read-only): nothing is changed.", "warning")
+        elif (removed := await remove_app(self, app_id)) is not None:
+            self.pending.removed(*removed)
+
+    @work(thread=False, group="removal", exclusive=False, exit_on_error=True)
+    async def bring_back(self, entry: str) -> None:  # type: ignore[override]
+        """Bring an app back from that entry of the trash."""
+        from hhtui.tui.apps.removal import bring_back
+
+        await bring_back(self, entry)
+
+    @work(thread=False, group="trash", exclusive=True, exit_on_error=True)
+    async def action_trash(self) -> None:
+        """What was removed, to be brought back."""
+        from hhtui.tui.apps.removal import choose_from_trash
+
+        if self.read_only:
+            self.say("This interface only watches (--read-only): nothing is changed.", "warning")
+        else:
+            await choose_from_trash(self)
 
     def action_undo(self) -> None:
-        """Reverse the last order."""
+        """Reverse the last command."""
         if self.read_only:
             self.say("This interface only watches (--read-only): there is nothing to undo.", "warning")
         else:
-            self.orders.undo()
+            self.pending.undo()
+
+    def action_dismiss(self) -> None:
+        """The problems that are shown now are known: they go from the first lines, here and the next time."""
+        engine = self.link.snapshot.engine
+        if engine is None or not engine.problems:
+            self.say("There is no problem to hide.", "warning")
+            return
+        self.preferences.dismiss(engine.problems)
+        for screen in self._shown_screens():
+            screen.engine_changed()
+        self.say("Hidden: the machine's screen and `hhtui doctor` still show it.")
 
     def _welcome(self) -> None:
         """Explain an empty home; whoever left that screen has seen it, also at another time."""
-        if isinstance(self.screen, Dashboard) and not self.memory.values.first_steps_seen:
-            from hhtui.tui.screens.first_run import FirstRunScreen
+        if isinstance(self.screen, Dashboard) and not self.preferences.values.first_steps_seen:
+            from hhtui.tui.apps.first_steps import FirstRunScreen
 
             self._welcomed = True
             self.push_screen(FirstRunScreen(automatic=True))
 
     def action_redraw(self) -> None:
         """Draw everything again, for a terminal that lost what it showed."""
-        if isinstance(self._driver, HomeDriver):
-            self._driver.forget()
+        if self.terminal is not None:
+            self.terminal.forget()
         for widget in self.screen.walk_children():
             widget.refresh()
         self.screen.refresh(layout=True)
+        if "TMUX" in os.environ and not self._encoding_given:
+            self._look_at_client()
 
     @property
     def apps_folder(self) -> Path:
@@ -274,6 +330,230 @@ class HomeHelperApp(OpeningApp, inherit_bindings=False):
             if self.link.snapshot.apps_folder
             else self.home.default_apps_dir
         )
+
+    # Screens; each is loaded when it is opened for the first time
+
+    def open_app(self, app_id: str) -> None:
+        """The page of one app."""
+        from hhtui.tui.apps.page import AppPage
+
+        self.push_screen(AppPage(app_id))
+
+    def open_settings(self, app_id: str) -> None:
+        """What can be set of one app."""
+        from hhtui.tui.apps.settings import SettingsScreen
+
+        self.push_screen(SettingsScreen(app_id))
+
+    def open_logs(self, app_id: str, file: str | None = None, at: datetime | None = None) -> None:
+        """The logs of one app; from what was written at a moment on, if one is given."""
+        from hhtui.tui.logs.screen import LogViewer
+
+        self.push_screen(LogViewer(app_id, file, at))
+
+    def update_app(self, app_id: str) -> None:
+        """What is new of one app, and the way to it."""
+        from hhtui.tui.sources.update import update_screen
+
+        if self.read_only:
+            self.say("This interface only watches (--read-only): nothing is updated.", "warning")
+        else:
+            self.push_screen(update_screen(self.link, app_id))
+
+    def look_for_updates(self, app_ids: Sequence[str]) -> None:
+        """What is new of several apps, of all without any."""
+        from hhtui.tui.sources.update import UpdatesScreen
+
+        self.push_screen(UpdatesScreen(app_ids))
+
+    def action_updates(self) -> None:
+        """What is new of all apps."""
+        from hhtui.tui.sources.update import UpdatesScreen
+
+        self._open_once(UpdatesScreen)
+
+    def open_job(self, job: dict[str, Any], title: str) -> None:
+        """How far a job is that has begun, and what it asks."""
+        from hhtui.tui.sources.job import JobScreen
+
+        self.push_screen(JobScreen(title, str(job.get("kind") or ""), job=job))
+
+    def action_jobs(self) -> None:
+        """The jobs that run."""
+        from hhtui.tui.sources.job import JobsScreen
+
+        self._open_once(JobsScreen)
+
+    def action_catalogs(self) -> None:
+        """Where apps are found."""
+        from hhtui.tui.sources.catalogs import CatalogsScreen
+
+        self._open_once(CatalogsScreen)
+
+    def open_catalog(self, name: str) -> None:
+        """The apps of one catalogue."""
+        from hhtui.tui.sources.add import AddScreen
+
+        self.push_screen(AddScreen(name))
+
+    def action_secrets(self) -> None:
+        """The secrets; those first that are missing where one is."""
+        from hhtui.tui.apps.secrets import SecretsScreen
+
+        screen = self.screen
+        if isinstance(screen, HomeScreen) and not isinstance(screen, SecretsScreen):
+            self.push_screen(SecretsScreen(screen.wanted_secrets(), screen.current_id()))
+
+    @work
+    async def action_ssh_key(self) -> None:
+        """The engine's own key, to be given to a server of private repositories."""
+        from hhtui.tui.dialogs.choice import ChoiceScreen
+
+        try:
+            key = await self.link.api.ssh_key()
+        except HomeHelperError as error:
+            self.say(error.message, "error")
+            return
+        words = "Give it to the server of a private repository, as a key that may only read:"
+        answers = (("copy", "y", "copy it, where the terminal allows that"), ("", "n", "back"))
+        question = ChoiceScreen("The engine's ssh key", f"{words}\n\n{sanitise(key, 1000)}", answers)
+        if await self.push_screen_wait(question) == "copy":
+            self.copy_to_clipboard(key)
+            self.say("The key is copied (where the terminal allows it).")
+
+    def roll_back_app(self, app_id: str) -> None:
+        """The versions of one app that are kept, and the way back to them."""
+        if self.read_only:
+            self.say("This interface only watches (--read-only): nothing is changed.", "warning")
+        else:
+            self._choose_revision(app_id)
+
+    @work
+    async def _choose_revision(self, app_id: str) -> None:
+        from hhtui.tui.sources.update import revisions_screen, rollback_screen
+
+        try:
+            revisions = await self.link.api.revisions(app_id)
+        except HomeHelperError as error:
+            self.say(error.message, "error")
+            return
+        if not revisions:
+            self.say(f"No earlier version of {app_id} is kept.", "warning")
+            return
+        if choice := await self.push_screen_wait(revisions_screen(app_id, revisions)):
+            self.push_screen(rollback_screen(self.link, app_id, choice))
+
+    def move_app(self, app_id: str) -> None:
+        """Move one app to another machine, after a question."""
+        if self.read_only or self.demo:
+            words = "The demo has no home to move from." if self.demo else "This interface only watches (--read-only)."
+            self.say(words, "warning")
+        else:
+            self._choose_move(app_id)
+
+    @work
+    async def _choose_move(self, app_id: str) -> None:
+        from hhtui.tui.sources.move import TYPED, MoveScreen, host_screen, typed_host, unfinished_screen
+
+        def move_to(text: str) -> None:
+            try:
+                if text.strip():
+                    self.push_screen(MoveScreen(self, app_id, typed_host(text)))
+            except HomeHelperError as error:
+                self.say(error.message, "error")
+
+        try:
+            mark = (await self.link.api.move_plan(app_id)).get("mark") or {}
+            if mark.get("phase") in ("handed", "ready"):
+                answer = await self.push_screen_wait(unfinished_screen(app_id, mark))
+                if answer == "keep":
+                    failed = (await self.link.api.keep_moved(str(mark.get("token")))).get("failed")
+                    self.say(str(failed or f"{app_id} is this home's."), "error" if failed else "information")
+                if answer != "go on":
+                    return
+            chooser = host_screen(app_id)
+        except HomeHelperError as error:
+            self.say(error.message, "error")
+            return
+        host = await self.push_screen_wait(chooser) if chooser is not None else TYPED
+        if host == TYPED and isinstance(self.screen, HomeScreen):
+            self.screen.prompt.ask("move to [user@]host: ", "", move_to)
+        elif host:
+            move_to(host)
+
+    def open_app_of(self, message: BusMessage) -> None:
+        """The page of the app that a message is about."""
+        if app_id := self._app_of(message):
+            self.open_app(app_id)
+
+    def open_log_of(self, message: BusMessage) -> None:
+        """The log of the app that a message is about, at the message's time."""
+        if app_id := self._app_of(message):
+            self.open_logs(app_id, at=message.received_at)
+
+    def _app_of(self, message: BusMessage) -> str:
+        from hhtui.tui.events.filter import app_of
+
+        app_id = app_of(message)
+        if app_id in self.link.snapshot.apps:
+            return app_id
+        self.say("This message is about no app of this home.", "warning")
+        return ""
+
+    def action_help(self) -> None:
+        """All keys."""
+        from hhtui.tui.dialogs.help import HelpScreen
+
+        if not isinstance(self.screen, HelpScreen | CommandPalette):
+            below = self.screen
+            self.push_screen(HelpScreen(below.key_bar.places if isinstance(below, HomeScreen) else ()))
+
+    def action_system(self) -> None:
+        """The machine and the engine."""
+        from hhtui.tui.machine.screen import SystemScreen
+
+        self._open_once(SystemScreen)
+
+    def action_config(self) -> None:
+        """The configuration."""
+        from hhtui.tui.config.screen import ConfigScreen
+
+        self._open_once(ConfigScreen)
+
+    def action_first_steps(self) -> None:
+        """Where to put an app, and help to begin."""
+        from hhtui.tui.apps.first_steps import FirstRunScreen
+
+        self._open_once(FirstRunScreen)
+
+    def _open_once(self, kind: type[HomeScreen]) -> None:
+        if not isinstance(self.screen, kind) and isinstance(self.screen, HomeScreen):
+            self.push_screen(kind())
+
+    def action_add_app(self) -> None:
+        """What can be added, and from where."""
+        from hhtui.tui.sources.add import AddScreen
+
+        if self.read_only:
+            self.say("This interface only watches (--read-only): nothing is added.", "warning")
+        else:
+            self._open_once(AddScreen)
+
+    def action_hosts(self) -> None:
+        """The machines to switch to."""
+        from hhtui.tui.hosts.screen import HostsScreen
+
+        self._open_once(HostsScreen)
+
+    def action_gateway(self) -> None:
+        """Apps by their names."""
+        from hhtui.tui.gateway.screen import GatewayScreen
+
+        self._open_once(GatewayScreen)
+
+    def action_engine_log(self) -> None:
+        """What the engine itself says."""
+        self.open_logs("homehelper", "main")
 
     # Looks and keys
 
@@ -292,7 +572,7 @@ class HomeHelperApp(OpeningApp, inherit_bindings=False):
 
     def set_theme(self, name: str) -> None:
         """Another theme, from now on."""
-        self.theme = self.memory.values.theme = name
+        self.theme = self.preferences.values.theme = name
 
     def action_next_theme(self) -> None:
         """The next of the offered themes."""
@@ -303,6 +583,9 @@ class HomeHelperApp(OpeningApp, inherit_bindings=False):
 
     def _theme_changed(self, _: object) -> None:
         self.looks = self.current_looks()
+        self._looks_changed()
+
+    def _looks_changed(self) -> None:
         for screen in self.screen_stack:
             for widget in screen.walk_children():
                 widget.notify_style_update()
@@ -326,43 +609,25 @@ class HomeHelperApp(OpeningApp, inherit_bindings=False):
             self.focused.insert_text_at_cursor(event.character)
 
     def on_resize(self) -> None:
-        """Too small is told, and mends itself; everything is drawn again."""
+        """Too small is said until it is larger; everything is drawn again."""
         self.call_later(self._check_size)
         self.call_later(self.action_redraw)
 
+    @work(thread=False, group="client", exclusive=True, exit_on_error=True)
+    async def _look_at_client(self) -> None:
+        """Who comes back to a session of tmux may sit at another terminal, which has another size, too."""
+        encoding = await asyncio.to_thread(terminal_encoding)
+        if encoding != self.encoding:
+            self.encoding, self.glyphs = encoding, glyphs_for(encoding)
+            if self.terminal is not None:
+                self.terminal.encode_as(encoding)
+            self._looks_changed()
+            self.action_redraw()
+
     def _check_size(self) -> None:
         small = self.size.width < WIDTH or self.size.height < HEIGHT
-        told = isinstance(self.screen, TooSmallScreen)
-        if small and not told:
+        is_shown = isinstance(self.screen, TooSmallScreen)
+        if small and not is_shown:
             self.push_screen(TooSmallScreen())
-        elif told and not small:
+        elif is_shown and not small:
             self.pop_screen()
-
-
-def run_tui(home: Path, *, in_process: bool = False, demo: bool = False, read_only: bool = False) -> int:
-    """Run the interface on the home at ``home`` until the user leaves it; answers the exit code.
-
-    0 after ``q``, 130 after Ctrl+C in the quit question or SIGINT, 143 and 129 after SIGTERM and SIGHUP (also for a
-    lost terminal), 1 after a bug. Apps run on unless the user said to stop them.
-    """
-    layout = Home.at(home)
-    connector = Connector(layout, in_process=in_process, read_only=read_only, demo=demo)
-    memory = None if demo else Memory.of(str(home))
-    return run_app(HomeHelperApp(layout, connector, demo=demo, read_only=read_only, memory=memory))
-
-
-def run_app(app: HomeHelperApp) -> int:
-    """Run a made interface; the exit code."""
-    try:
-        app.run()
-    finally:
-        app.leaving.left()
-        app.memory.save()
-        app.connector.close()
-    if app.leaving.farewell:
-        try:
-            sys.stderr.write(app.leaving.farewell + "\n")
-            sys.stderr.flush()
-        except OSError:
-            pass
-    return app.return_code or 0

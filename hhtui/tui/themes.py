@@ -1,4 +1,4 @@
-"""Themes, and the looks that widgets draw with."""
+"""How screens look: themes, the looks that widgets draw with, and the characters that a terminal can show."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import NamedTuple
 from rich.style import Style
 from textual.color import Color, ColorParseError
 from textual.theme import Theme
+
+from hhtui.client.words import GLYPH_OF_HEALTH, GLYPH_OF_STATUS
+from hhtui.model.states import Health, Status
 
 DEFAULT = "homehelper"
 HIGH_CONTRAST = "high-contrast"
@@ -146,3 +149,97 @@ def _color(variables: Mapping[str, str], name: str, fallback: str) -> Color:
         except ColorParseError:
             continue
     return Color.parse("ansi_default")
+
+
+class Glyphs(NamedTuple):
+    """The characters that screens are drawn with; every glyph is one cell wide.
+
+    ``ramp`` grows from empty to full, for graphs. ``encoding`` is what texts may hold: utf-8, latin-1 or ascii.
+    """
+
+    encoding: str
+    status: Mapping[Status, str]
+    health: Mapping[Health, str]
+    ramp: str
+    bar_full: str
+    bar_empty: str
+    thumb: str
+    track: str
+    mark: str
+    folded: str
+    unfolded: str
+    down: str
+    up: str
+    dot: str
+    dash: str
+    ellipsis: str
+    degree: str
+    pause: str
+    play: str
+    border: str
+    border_focus: str
+
+    def keep(self, text: str) -> str:
+        """``text`` in what the terminal's encoding can show; other characters become ``?``."""
+        if self.unicode:
+            return text
+        return text.replace("…", "~").encode(self.encoding, "replace").decode(self.encoding)
+
+    @property
+    def unicode(self) -> bool:
+        """Whether symbols of all kinds can be shown."""
+        return self.encoding == "utf-8"
+
+
+UNICODE = Glyphs(
+    encoding="utf-8",
+    status={status: glyph for status, (glyph, _) in GLYPH_OF_STATUS.items()},
+    health={health: glyph for health, (glyph, _) in GLYPH_OF_HEALTH.items()},
+    ramp=" ▁▂▃▄▅▆▇█",
+    bar_full="█",
+    bar_empty="░",
+    thumb="┃",
+    track="│",
+    mark="▸",
+    folded="▹",
+    unfolded="▿",
+    down="↓",
+    up="↑",
+    dot="·",
+    dash="—",
+    ellipsis="…",
+    degree="°",
+    pause="‖",
+    play="▶",
+    border="round",
+    border_focus="round",
+)
+
+ASCII = Glyphs(
+    encoding="ascii",
+    status={status: glyph for status, (_, glyph) in GLYPH_OF_STATUS.items()},
+    health={health: glyph for health, (_, glyph) in GLYPH_OF_HEALTH.items()},
+    ramp=" ._-=+*%#",
+    bar_full="#",
+    bar_empty=".",
+    thumb="#",
+    track=":",
+    mark=">",
+    folded="+",
+    unfolded="-",
+    down="v",
+    up="^",
+    dot=".",
+    dash="-",
+    ellipsis="~",
+    degree=" ",
+    pause="=",
+    play=">",
+    border="ascii",
+    border_focus="ascii",
+)
+
+
+def glyphs_for(encoding: str) -> Glyphs:
+    """The set for a terminal that shows ``encoding``, as hhtui.client.encoding names it."""
+    return UNICODE if encoding == UNICODE.encoding else ASCII._replace(encoding=encoding)

@@ -37,6 +37,7 @@ class Outcome:
 
     @property
     def json(self) -> Any:
+        assert self.out, f"nothing on stdout, exit {self.code}: {self.err}"
         return json.loads(self.out)
 
 
@@ -50,7 +51,7 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "LANG": "C.UTF-8", "TERM": "xterm-256color", **more}
 
 
-def run_hhtui(root: Path | None, *arguments: str, timeout: float = 30, **env: str) -> Outcome:
+def run_hhtui(root: Path | None, *arguments: str, timeout: float = 90, **env: str) -> Outcome:
     """Run ``hhtui`` with stdout and stderr as pipes."""
     home = {"HOMEHELPER_HOME": str(root)} if root else {}
     done = subprocess.run(
@@ -66,8 +67,8 @@ def run_hhtui(root: Path | None, *arguments: str, timeout: float = 30, **env: st
     return outcome
 
 
-def run_on_terminal(root: Path, *arguments: str, columns: int = 80, **env: str) -> Outcome:
-    """Run ``hhtui`` with a terminal as stdin, stdout and stderr; ``out`` is what it showed."""
+def run_on_terminal(root: Path, *arguments: str, columns: int = 80, typed: str = "", **env: str) -> Outcome:
+    """Run ``hhtui`` with a terminal as stdin, stdout and stderr; ``out`` is what it showed, after ``typed``."""
     master, slave = pty.openpty()
     ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(
@@ -79,6 +80,7 @@ def run_on_terminal(root: Path, *arguments: str, columns: int = 80, **env: str) 
         start_new_session=True,
     )
     os.close(slave)
+    os.write(master, typed.encode())
     shown = b""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
@@ -87,7 +89,7 @@ def run_on_terminal(root: Path, *arguments: str, columns: int = 80, **env: str) 
                 shown += os.read(master, 65536)
             except OSError:
                 break
-    code = process.wait(20)
+    code = process.wait(60)
     os.close(master)
     text = shown.decode().replace("\r\n", "\n")
     assert "Traceback" not in text, text

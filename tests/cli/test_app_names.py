@@ -6,15 +6,16 @@ import pytest
 
 from hhtui.client import wire
 from hhtui.errors import UnknownAppError
+from hhtui.model.operations import APP
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "apps/lamp", "lamp/"])
 def test_a_path_is_no_apps_name(name: str) -> None:
     with pytest.raises(UnknownAppError) as caught:
-        wire.app_path(name)
+        wire.call(APP, name)
     assert caught.value.exit_code == 5
 
 
 def test_any_other_name_becomes_one_part_of_the_path() -> None:
-    assert wire.app_path("lamp-2") == "/api/v1/apps/lamp-2"
-    assert wire.app_path("a b?c#d\n\x1b") == "/api/v1/apps/a%20b%3Fc%23d%0A%1B"
+    assert wire.call(APP, "lamp-2").target == "/api/v1/apps/lamp-2"
+    assert wire.call(APP, "a b?c#d\n\x1b").target == "/api/v1/apps/a%20b%3Fc%23d%0A%1B"

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from hhtui.engine.backup.journal import AREA
-from tests.backup.archives import archive_of, make_full_home, state_of
 from tests.cli.conftest import run_hhtui
+from tests.engine.backup.archives import archive_of, make_full_home, rewritten, state_of, with_file
 from tests.engine.engine_process import EngineProcess
-from tests.engine.homes import make_app
+from tests.engine.homes import make_app, make_home
 
 
 @pytest.fixture
@@ -51,15 +51,15 @@ def test_status_tells_when_a_restore_was_last_proven(own: EngineProcess) -> None
     assert run_hhtui(own.root, "backup").code == 0
     assert "last proven restore: never" in run_hhtui(own.root, "status").err
     assert run_hhtui(own.root, "backup", "--prove").code == 0
-    told = run_hhtui(own.root, "status").err
-    assert re.search(r"last proven restore: \S+ ago \(homehelper-\w+\.tar\.gz\)", told), told
+    reported = run_hhtui(own.root, "status").err
+    assert re.search(r"last proven restore: \S+ ago \(homehelper-\w+\.tar\.gz\)", reported), reported
     assert "restore" not in run_hhtui(own.root, "status", "--quiet").err
 
 
 def test_a_restore_in_a_script_needs_a_yes(root: Path) -> None:
     archive = archive_of(root)
-    told = run_hhtui(root, "restore", str(archive))
-    assert (told.code, "--yes" in told.err) == (2, True)
+    reported = run_hhtui(root, "restore", str(archive))
+    assert (reported.code, "--yes" in reported.err) == (2, True)
 
 
 def test_cleaning_shows_first_and_removes_what_it_showed(root: Path) -> None:
@@ -84,8 +84,8 @@ def test_cleaning_shows_first_and_removes_what_it_showed(root: Path) -> None:
 def test_nothing_is_left_over_while_the_disk_of_the_apps_is_missing(root: Path) -> None:
     (root / "data" / "gone").mkdir()
     (root / "apps").rename(root / "unmounted")
-    told = run_hhtui(root, "clean", "--yes")
-    assert "mounted" in told.err
+    reported = run_hhtui(root, "clean", "--yes")
+    assert "mounted" in reported.err
     assert (root / "data" / "gone").exists()
     (root / "apps").mkdir()
     run_hhtui(root, "clean", "--yes")
@@ -117,10 +117,61 @@ def test_what_was_exported_is_imported_and_what_is_there_is_kept(root: Path, tmp
     assert not (other / "apps" / AREA).exists()
 
 
+def test_what_an_owner_has_set_goes_with_the_app_but_no_secret(root: Path, tmp_path: Path) -> None:
+    there = {
+        "environment": {"TONE": "warm", "API_KEY": "geheim", "AUTH": "Bearer ${TOKEN}"}, "port": 8177,
+        "limits": {"memory_mb": None}, "restart": {"policy": "never"}, "stop": {"signal": "SIGINT"},
+        "schedule": "0 3 * * *", "name": "Mine", "autostart": True,
+    }  # fmt: skip
+    own = root / "config" / "apps" / "lamp.json"
+    own.parent.mkdir(parents=True)
+    own.write_text(json.dumps(there))
+    (own.parent / "door.json").write_text('{"port": 8178, "group": "x"}')
+    (root / "config" / "secrets.env").write_text("TOKEN=streng-geheim\nLAMP__KEY=streng-geheim\n")
+    file = tmp_path / "for-another.tar.gz"
+    done = run_hhtui(root, "export", str(file))
+    assert done.code == 0 and "environment.API_KEY was left out, as it is secret" in done.err
+    assert b"geheim" not in subprocess.run(["gzip", "-dc", file], capture_output=True, check=True).stdout
+    other = tmp_path / "other"
+    make_app(other, "wall", "exec sleep 1")
+    (other / "config" / "apps").mkdir(parents=True)
+    (other / "config" / "apps" / "wall.json").write_text('{"port": 8178}')
+    done = run_hhtui(other, "import", str(file))
+    assert done.code == 0 and "door: its port was left out: port: 8178 is the one of wall" in done.err
+    brought = other / "config" / "apps" / "lamp.json"
+    del there["environment"]["API_KEY"]  # type: ignore[attr-defined]
+    assert json.loads(brought.read_text()) == there and brought.stat().st_mode & 0o777 == 0o600
+    assert json.loads((other / "config" / "apps" / "door.json").read_text()) == {"group": "x"}
+    brought.write_text('{"port": 8199}')
+    done = run_hhtui(other, "import", str(file), "--replace")
+    assert done.code == 0 and "config/apps/lamp.json is there already and was kept" in done.err
+    assert brought.read_text() == '{"port": 8199}'
+
+
+def test_the_ports_and_backups_of_the_target_stay_its_own(root: Path, tmp_path: Path) -> None:
+    config = root / "config" / "config.json"
+    ports = {"port_range": {"start": 9000, "end": 9050}, "streamlit_port": 9100}
+    there = {"process_manager": ports, "logging": {"max_files": 4}, "backup": {"keep": 2}}
+    document = json.loads(config.read_text())
+    config.write_text(json.dumps({**document, **there}))
+    file = tmp_path / "e.tar.gz"
+    assert run_hhtui(root, "export", str(file)).code == 0
+    other = make_home(tmp_path / "other", process_manager={"port_range": {"start": 7000, "end": 7010}})
+    done = run_hhtui(other, "import", str(file), "--json")
+    assert done.code == 0, done.err
+    assert not [key for key in done.json["settings"] if key.startswith(("process_manager.port", "backup."))]
+    older = json.dumps({"process_manager.port_range.start": 9000, "process_manager": {"streamlit_port": 9100}}).encode()
+    file = rewritten(file, lambda members: with_file(members, "config/config.json", older))
+    assert run_hhtui(other, "import", str(file), "--json").json["settings"] == {}, "an export of an older hhtui"
+    written = json.loads((other / "config" / "config.json").read_text())
+    assert written["process_manager"]["port_range"] == {"start": 7000, "end": 7010}
+    assert written["logging"]["max_files"] == 4
+
+
 def test_a_hostile_export_is_refused(root: Path, tmp_path: Path) -> None:
     (tmp_path / "x.tar.gz").write_bytes(archive_of(root).read_bytes()[:-200])
-    told = run_hhtui(root, "import", str(tmp_path / "x.tar.gz"))
-    assert (told.code, "damaged" in told.err) == (1, True), told.err
+    reported = run_hhtui(root, "import", str(tmp_path / "x.tar.gz"))
+    assert (reported.code, "damaged" in reported.err) == (1, True), reported.err
 
 
 def test_exporting_an_app_that_is_not_there_is_told(root: Path) -> None:

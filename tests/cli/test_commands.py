@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hhtui import __version__
-from hhtui.cli.metrics_history import course
+from hhtui.cli.metrics import course
 from tests.cli.conftest import Hhtui, run_hhtui
 from tests.engine.engine_process import EngineProcess
 
@@ -60,7 +60,7 @@ from tests.engine.engine_process import EngineProcess
         (["new", "/tmp/x", "--type", "cobol"], 2, "cobol"),
     ],
 )  # fmt: skip
-def test_what_goes_wrong_is_one_line_and_the_contracts_code(
+def test_what_goes_wrong_is_one_line_and_the_documented_code(
     hhtui: Hhtui, arguments: list[str], code: int, words: str
 ) -> None:
     outcome = hhtui(*arguments)
@@ -105,7 +105,7 @@ def test_json_is_one_document_on_stdout_and_nothing_else(hhtui: Hhtui, arguments
 def test_status_of_an_app_shows_its_processes(hhtui: Hhtui) -> None:
     record = hhtui("start", "web", "--json") and hhtui("status", "web", "--json").json
     first = record["processes"][0]
-    assert first["pid"] == record["runtime_info"]["process_id"]
+    assert first["pid"] == int(record["runtime_info"]["process_id"])
     lines = hhtui("status", "web").out.splitlines()
     at = next(number for number, line in enumerate(lines) if line.startswith("PROCESS"))
     assert lines[at + 1].startswith(first["name"])
@@ -130,9 +130,9 @@ def test_status_lists_each_app_with_state_and_reason(hhtui: Hhtui, running: Engi
     assert outcome.code == 0
     lines = {line.split()[0]: line for line in outcome.out.splitlines()}
     assert "● running" in lines["web"]
-    assert "✖ invalid" in lines["broken"]
+    assert "⊘ invalid" in lines["broken"]
     assert "homehelper.json: type" in lines["broken"]
-    pid = running.client.app("web")["runtime_info"]["process_id"]
+    pid = int(running.client.app("web")["runtime_info"]["process_id"])
     assert str(pid) in lines["web"]
     assert outcome.err == ""
 
@@ -143,7 +143,7 @@ def test_status_of_one_app_says_why_first_and_ends_with_its_newest_lines(hhtui: 
     assert lines[1].startswith("● running")
     assert lines[-1].endswith("line 120")
     broken = hhtui("status", "broken").out.splitlines()
-    assert broken[1].startswith("✖ invalid: homehelper.json: type")
+    assert broken[1].startswith("⊘ invalid: homehelper.json: type")
 
 
 def test_logs_give_the_newest_lines_pages_and_matches(hhtui: Hhtui) -> None:
@@ -219,6 +219,13 @@ def test_help_is_data(hhtui: Hhtui, arguments: list[str]) -> None:
     assert outcome.code == 0
     assert "Usage: hhtui" in outcome.out
     assert outcome.err == ""
+
+
+@pytest.mark.parametrize("arguments", [[], ["config"], ["service"], ["engine"], ["hosts"]])
+def test_help_tells_each_commands_whole_first_sentence(hhtui: Hhtui, arguments: list[str]) -> None:
+    first, *lines = hhtui(*arguments, "--help").out.splitlines()
+    assert first.startswith("Usage: ")
+    assert lines and not [line for line in lines if line.endswith(("...", "…"))]
 
 
 def test_quiet_leaves_data_and_errors(hhtui: Hhtui) -> None:

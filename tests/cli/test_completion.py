@@ -48,7 +48,7 @@ def test_the_other_shells_get_a_script_and_its_answers(shell: str) -> None:
     assert script.code == 0
     assert f"_HHTUI_COMPLETE={shell}_complete" in script.out
     if shutil.which(shell):
-        checked = subprocess.run([shell, "-n"], input=script.out, text=True, timeout=20, check=False)
+        checked = subprocess.run([shell, "-n"], input=script.out, text=True, timeout=60, check=False)
         assert checked.returncode == 0
     answers = run_hhtui(
         None, _HHTUI_COMPLETE=f"{shell}_complete", COMP_WORDS="hhtui sta", COMP_CWORD="1" if shell == "zsh" else "sta"

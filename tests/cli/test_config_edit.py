@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +16,8 @@ import pytest
 from hhtui.cli.main import run
 from hhtui.paths import Home
 from tests.cli.conftest import Outcome
-from tests.engine.engine_process import EngineProcess
+from tests.engine.engine_process import EngineProcess, engine_process
+from tests.engine.homes import make_home
 
 Edit = Callable[..., Outcome]
 
@@ -122,3 +126,70 @@ def test_a_running_engine_takes_an_edit_up(own: EngineProcess, monkeypatch: pyte
     while own.client.config()["values"]["metrics_interval_seconds"] != 7:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_who_may_not_write_the_home_edits_through_the_engine(tmp_path: Path) -> None:
+    """As a member of the service's group; the engine is root's, the editor another user's."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may be two users")
+    root = make_home(tmp_path / "home", logging={"level": "INFO"}, backup={"keep": 3})
+    with engine_process(root):
+        for parent in (root / "run", root / "config", root, *root.parents):
+            if parent.stat().st_uid == 0 and parent != Path("/tmp"):
+                parent.chmod(parent.stat().st_mode | 0o711)
+        for path in (root / "run" / "engine.sock", root / "config" / "config.json"):
+            os.chown(path, 0, 65534)
+            path.chmod(0o660 if path.is_socket() else 0o640)
+        os.chown(root / "config", 0, 65534)
+        (root / "config").chmod(0o2750)
+        (root / "run").chmod(0o755)
+        before = (root / "config" / "config.json").stat().st_uid
+        done = as_nobody(root, 'sed -i "s/INFO/DEBUG/; s/\\"keep\\": 3/\\"keep\\": 4/" "$1"', tmp_path)
+        assert done == (
+            0,
+            '- backup.keep = 3\n+ backup.keep = 4\n- logging.level = "INFO"\n+ logging.level = "DEBUG"\n',
+        )
+        written = json.loads((root / "config" / "config.json").read_text())
+        assert (written["logging"]["level"], written["backup"]["keep"]) == ("DEBUG", 4)
+        assert (root / "config" / "config.json").stat().st_uid == before
+
+
+def as_nobody(root: Path, script: str, folder: Path) -> tuple[int, str]:
+    """``config edit`` by the user 65534, in a child of this process; its exit code and what it printed."""
+    editor = folder / "editor"
+    editor.write_text(f"#!/bin/sh\n{script}\n")
+    editor.chmod(0o755)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            os.dup2(writing, 1)
+            os.environ.update(EDITOR=str(editor), TMPDIR="/tmp", HOME="/tmp")
+            os.environ.pop("VISUAL", None)
+            tempfile.tempdir = None
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            sys.stdout = os.fdopen(1, "w")
+            code = run(["--home", str(root), "config", "edit"])
+            sys.stdout.flush()
+        finally:
+            os._exit(code)
+    os.close(writing)
+    with os.fdopen(reading) as printed:
+        text = printed.read()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), text
+
+
+def test_without_an_engine_it_says_who_may(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may be two users")
+    root = make_home(tmp_path / "home", logging={"level": "INFO"})
+    for parent in (root / "config", root, *root.parents):
+        if parent.stat().st_uid == 0 and parent != Path("/tmp"):
+            parent.chmod(parent.stat().st_mode | 0o711)
+    (root / "config" / "config.json").chmod(0o644)
+    before = (root / "config" / "config.json").read_text()
+    assert as_nobody(root, 'sed -i s/INFO/DEBUG/ "$1"', tmp_path)[0] == 1
+    assert (root / "config" / "config.json").read_text() == before

@@ -10,25 +10,22 @@ import struct
 import subprocess
 import sys
 import termios
-import time
-from collections.abc import Callable
 from fcntl import ioctl
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from hhtui.cli.demo import free_ports
-from hhtui.cli.demo_cleaner import _processes_of
+from hhtui.cli.demo import free_ports, processes_of
 from hhtui.client.sync import EngineClient
 from hhtui.paths import Home
 from tests.cli.conftest import HHTUI, environment
+from tests.engine.engine_process import eventually
 
 BEGIN = """
 import sys, time
 from hhtui.cli.console import Console
 from hhtui.cli.demo import DemoHome
-from hhtui.client.starting import ensure_engine
+from hhtui.client.engine_start import ensure_engine
 from hhtui.paths import Home
 with DemoHome(Console()) as root:
     ensure_engine(Home.at(root))
@@ -37,20 +34,12 @@ with DemoHome(Console()) as root:
 """
 
 
-def until(condition: Callable[[], Any], timeout: float = 30.0) -> Any:
-    deadline = time.monotonic() + timeout
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.02)
-    return value
-
-
 def homes_in(folder: Path) -> list[Path]:
     return list(folder.glob("hhtui-demo-*"))
 
 
 def nothing_is_left(folder: Path, root: Path) -> bool:
-    return not homes_in(folder) and not _processes_of(root)
+    return not homes_in(folder) and not processes_of(root)
 
 
 def begin(folder: Path) -> subprocess.Popen[str]:
@@ -64,7 +53,7 @@ def begin(folder: Path) -> subprocess.Popen[str]:
     )
     assert process.stdout is not None
     if process.stdout.readline() != "ready\n":
-        raise AssertionError(process.communicate(timeout=10)[1])
+        raise AssertionError(process.communicate(timeout=60)[1])
     return process
 
 
@@ -80,31 +69,32 @@ def test_the_demos_home_apps_and_engine_are_gone_afterwards(short_folder: Path, 
     process = begin(short_folder)
     (root,) = homes_in(short_folder)
     client = EngineClient(Home.at(root, environ={}).engine_socket)
-    until(lambda: client.app("hello-http")["status"] == "running")
+    eventually(lambda: client.app("hello-http")["status"] == "running")
     assert {app["app_id"] for app in client.apps()} >= {"hello-http", "crasher", "clock-worker"}
     values = client.config()["values"]
     assert values["system"]["main_port"] == 0
     assert values["redis"]["embedded"] == "always"
-    assert len(_processes_of(root)) >= 2
+    assert len(processes_of(root)) >= 2
     if end == "leave":
-        process.communicate("\n", timeout=60)
+        _, said = process.communicate("\n", timeout=60)
         assert process.returncode == 0
+        assert -1 < said.find("ending the demo") < said.find("the demo is over")
         assert nothing_is_left(short_folder, root)
     else:
         process.kill()
         process.communicate()
-        until(lambda: nothing_is_left(short_folder, root))
+        eventually(lambda: nothing_is_left(short_folder, root))
 
 
 def test_a_killed_engines_apps_are_ended_too(short_folder: Path) -> None:
     process = begin(short_folder)
     (root,) = homes_in(short_folder)
     client = EngineClient(Home.at(root, environ={}).engine_socket)
-    until(lambda: client.app("hello-http")["status"] == "running")
+    eventually(lambda: client.app("hello-http")["status"] == "running")
     os.kill(client.health()["pid"], signal.SIGKILL)
     process.kill()
     process.communicate()
-    until(lambda: nothing_is_left(short_folder, root))
+    eventually(lambda: nothing_is_left(short_folder, root))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -136,7 +126,7 @@ def test_the_interface_on_a_demo_ends_by_signal_and_leaves_nothing(short_folder:
         return any(b"listening" in log.read_bytes() for log in short_folder.glob("*/logs/hello-http/app.log"))
 
     try:
-        until(hello_runs)
+        eventually(hello_runs)
         (root,) = homes_in(short_folder)
         process.send_signal(number)
 
@@ -144,9 +134,9 @@ def test_the_interface_on_a_demo_ends_by_signal_and_leaves_nothing(short_folder:
             read()
             return process.poll() is not None
 
-        until(ended)
+        eventually(ended)
         assert process.returncode == 128 + number
-        until(lambda: nothing_is_left(short_folder, root))
+        eventually(lambda: nothing_is_left(short_folder, root))
         assert b"Traceback" not in shown
     finally:
         if process.poll() is None:

@@ -10,14 +10,14 @@ from typing import Any
 from hhtui.engine.doctor.machine import check_machine
 from hhtui.engine.doctor.report import scrub
 from hhtui.paths import Home
-from tests.backup.archives import make_full_home
 from tests.cli.conftest import run_hhtui
+from tests.engine.backup.archives import make_full_home
 from tests.engine.engine_process import EngineProcess
 
 
 def findings_of(root: Path, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
-    told = run_hhtui(root, "doctor", "--json", *arguments)
-    return told.code, told.json["findings"]
+    reported = run_hhtui(root, "doctor", "--json", *arguments)
+    return reported.code, reported.json["findings"]
 
 
 def found(findings: list[dict[str, Any]], check: str, level: str, words: str) -> dict[str, Any]:
@@ -35,10 +35,11 @@ def test_a_healthy_home_with_its_engine_has_no_errors_of_its_own(running: Engine
     errors = [finding for finding in findings if finding["level"] == "error"]
     assert {finding["check"] for finding in errors} == {"manifest"}
     assert code == 1
-    assert all(bool(finding["mend"]) == (finding["level"] != "ok") for finding in findings)
+    assert all(bool(finding["fix"]) == (finding["level"] != "ok") for finding in findings)
+    assert all(finding["mend"] == finding["fix"] for finding in findings), "the name that scripts may still read"
 
 
-def test_every_fault_of_a_broken_home_has_a_line_and_a_mend(tmp_path: Path) -> None:
+def test_every_fault_of_a_broken_home_has_a_line_and_a_fix(tmp_path: Path) -> None:
     root = make_full_home(tmp_path / "home")
     (root / "config" / "config.json").write_text('{"redis": {"port": "many"}}')
     (root / "registry" / "apps.json").write_text("{")
@@ -64,7 +65,7 @@ def test_every_fault_of_a_broken_home_has_a_line_and_a_mend(tmp_path: Path) -> N
         ("backup", "error", "cannot be restored"),
         ("engine", "warning", "no engine runs"),
     ):
-        assert found(findings, check, level, words)["mend"]
+        assert found(findings, check, level, words)["fix"]
     assert sorted(path.name for path in (root / "registry").iterdir()) == before
 
 
@@ -85,19 +86,19 @@ def test_the_card_and_the_control_groups_of_a_pi_are_read(tmp_path: Path) -> Non
     (tmp_path / "boot/firmware/cmdline.txt").write_text("console=tty1 root=PARTUUID=1-02\n")
     home = Home.at(tmp_path / "home", environ={})
     lines = [finding.as_document() for finding in check_machine(home, tmp_path)]
-    assert "back up at once" in found(lines, "card", "error", "worn out")["mend"]
-    assert "/boot/firmware/cmdline.txt" in found(lines, "cgroups", "warning", "memory controller")["mend"]
+    assert "back up at once" in found(lines, "card", "error", "worn out")["fix"]
+    assert "/boot/firmware/cmdline.txt" in found(lines, "cgroups", "warning", "memory controller")["fix"]
 
-    def mend() -> str:
+    def fix() -> str:
         documents = [finding.as_document() for finding in check_machine(home, tmp_path)]
-        return str(found(documents, "cgroups", "warning", "memory controller")["mend"])
+        return str(found(documents, "cgroups", "warning", "memory controller")["fix"])
 
-    assert mend().startswith("add ` cgroup_enable=memory cgroup_memory=1`")
+    assert fix().startswith("add ` cgroup_enable=memory cgroup_memory=1`")
     (tmp_path / "boot/firmware/cmdline.txt").write_text("root=PARTUUID=1-02 cgroup_enable=memory cgroup_memory=1\n")
-    assert mend().startswith("reboot: ")
+    assert fix().startswith("reboot: ")
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/cmdline").write_text("coherent_pool=1M root=PARTUUID=1-02 cgroup_enable=memory\n")
-    assert "full-upgrade" in mend()
+    assert "full-upgrade" in fix()
 
 
 def test_a_report_holds_no_secret(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from hhtui.engine.doctor.__main__ import diagnose
-from hhtui.engine.doctor.account import check_account
+from hhtui.engine.doctor.access import check_account
 from hhtui.paths import Home
-from tests.backup.archives import make_full_home, quiet
 from tests.cli.test_doctor import found
+from tests.engine.backup.archives import make_full_home, quiet
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 # Numbers that no account of the machine has.
@@ -93,13 +93,13 @@ def test_a_member_of_the_group_gets_no_error_that_is_the_owners(root: Path) -> N
     found(findings, "config", "ok", "is valid")
     found(findings, "home", "ok", f"belongs to {OWNER}")
     assert not errors(findings) & {"home", "rights", "config", "state", "access"}, findings
-    assert not any("chown" in line["mend"] for line in findings)
+    assert not any("chown" in line["fix"] for line in findings)
 
 
 def test_a_stranger_is_told_whose_the_home_is_and_how_to_come_in(root: Path) -> None:
     findings = asked_by(OTHER, [], {"root": str(root)})["findings"]
     line = found(findings, "access", "error", f"belongs to {OWNER}")
-    assert f"sudo -u {OWNER} hhtui --home {root} doctor" in line["mend"]
+    assert f"sudo -u {OWNER} hhtui --home {root} doctor" in line["fix"]
     assert {line["check"] for line in findings} & {"config", "home", "apps", "backup"} == set()
     found(findings, "python", "ok", "Python")
 
@@ -116,7 +116,7 @@ def test_the_owner_is_told_of_a_folder_that_root_has_left_behind(root: Path) -> 
     os.chown(root / "registry", 0, 0)
     findings = asked_by(OWNER, [GROUP], {"root": str(root)})["findings"]
     line = found(findings, "home", "error", "registry cannot be written")
-    assert f"chown -R {OWNER} {root / 'registry'}" in line["mend"]
+    assert f"chown -R {OWNER} {root / 'registry'}" in line["fix"]
 
 
 @pytest.mark.parametrize(("user", "logs"), [(0, True), (OTHER, False)])
@@ -137,18 +137,18 @@ def test_a_report_holds_no_secret_whoever_makes_it(root: Path, tmp_path: Path, u
 def test_the_services_account_and_home_are_checked(root: Path, tmp_path: Path) -> None:
     unit = tmp_path / "hhtui.service"
 
-    def told(user: str, home: Path) -> list[dict[str, str]]:
+    def reported(user: str, home: Path) -> list[dict[str, str]]:
         unit.write_text(f"[Service]\nUser={user}\nExecStart=/usr/bin/python3 -P -m hhtui --home {home}\n")
         return [line.as_document() for line in check_account(Home.at(root, environ={}), unit)]
 
-    assert "useradd" in found(told("no-such-user-here", root), "account", "error", "no such user")["mend"]
-    assert f"chown -R nobody: {root}" in found(told("nobody", root), "account", "error", "belongs to")["mend"]
-    found(told("root", root), "account", "warning", "as root")
+    assert "useradd" in found(reported("no-such-user-here", root), "account", "error", "no such user")["fix"]
+    assert f"chown -R nobody: {root}" in found(reported("nobody", root), "account", "error", "belongs to")["fix"]
+    found(reported("root", root), "account", "warning", "as root")
     other = tmp_path / "other"
     other.mkdir()
     os.chown(other, 65534, 65534)
-    assert f"--home {other}" in found(told("nobody", other), "account", "warning", "this looked at")["mend"]
+    assert f"--home {other}" in found(reported("nobody", other), "account", "warning", "this looked at")["fix"]
     os.chown(root, 65534, 65534)
-    assert [line["level"] for line in told("nobody", root)] == ["ok"]
+    assert [line["level"] for line in reported("nobody", root)] == ["ok"]
     unit.unlink()
     assert list(check_account(Home.at(root, environ={}), unit)) == []

@@ -41,8 +41,8 @@ def test_machines_are_added_listed_with_those_that_ssh_knows_and_removed(
 
 @pytest.mark.parametrize("name", ["-oProxyCommand=evil", "a b", "$(evil)", "a;b", ""])
 def test_what_can_be_no_machine_is_refused_in_one_line(environ: dict[str, str], name: str, tmp_path: Path) -> None:
-    told = hosts(environ, "add", "--", name)
-    assert (told.code, len(told.err.splitlines())) == (2, 1)
+    reported = hosts(environ, "add", "--", name)
+    assert (reported.code, len(reported.err.splitlines())) == (2, 1)
     assert not (tmp_path / "config").exists()
 
 
@@ -50,13 +50,13 @@ def test_a_broken_list_is_told_and_kept_and_an_unknown_machine_names_the_known(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
     assert hosts(environ, "add", "kitchen").code == 0
-    told = hosts(environ, "remove", "cellar")
-    assert told.code == 1 and "there are: kitchen" in told.err
+    reported = hosts(environ, "remove", "cellar")
+    assert reported.code == 1 and "there are: kitchen" in reported.err
     file = tmp_path / "config" / "hhtui" / "hosts.json"
     for text in ("[]", "{", '{"hosts": 5}', '{"hosts": [{"host": "-x"}]}', '{"hosts": [[]]}'):
         file.write_text(text)
         for arguments in (("list",), ("add", "attic"), ("remove", "kitchen")):
-            told = hosts(environ, *arguments)
-            assert (told.code, len(told.err.splitlines())) == (1, 1), told.err
-            assert "hosts.json" in told.err
+            reported = hosts(environ, *arguments)
+            assert (reported.code, len(reported.err.splitlines())) == (1, 1), reported.err
+            assert "hosts.json" in reported.err
         assert file.read_text() == text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import signal
 import subprocess
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from hhtui.cli.console import display_width
-from hhtui.cli.states import uptime_of
+from hhtui.cli.status import uptime_of
 from hhtui.text import human_duration, iso_utc
 from tests.cli.conftest import HHTUI, Hhtui, environment, run_hhtui, run_on_terminal
 from tests.engine.engine_process import EngineProcess
@@ -65,6 +67,24 @@ def test_glyphs_are_ascii_where_the_locale_is_no_utf8(running: EngineProcess) ->
     assert run_hhtui(running.root, "status", "hostile", PYTHONIOENCODING="ascii").code == 0
 
 
+def test_why_tells_what_happened_what_was_done_and_the_reason(running: EngineProcess, hhtui: Hhtui) -> None:
+    running.client.command("web", "restart", wait=20)
+    lines = hhtui("why", "web").out.splitlines()
+    assert any(
+        "remembered restart" in line and "terminate" in line and "restarted by the user" in line for line in lines
+    )
+    assert "ready" in lines[-1] or "well" in lines[-1]
+    steps = json.loads(hhtui("why", "web", "--json", "-n", "100").out)
+    assert steps == running.client.app_steps("web")
+    reported = next(step for step in steps if step["fact"] == "remembered_restart")
+    assert (reported["from_status"], reported["status"], reported["reason"]) == (
+        "running",
+        "stopping",
+        "restarted_by_user",
+    )
+    assert hhtui("why", "nobody").code == 5
+
+
 def test_words_for_people_are_on_stdout_only_on_a_terminal(running: EngineProcess, hhtui: Hhtui) -> None:
     piped = hhtui("enable", "web")
     assert (piped.out, piped.err) == ("", "web: enabled\n")
@@ -86,7 +106,7 @@ def test_a_reader_that_leaves_is_no_error(running: EngineProcess, arguments: lis
         time.sleep(0.3)
         running.client.command("web", "reset")
         running.client.command("web", "restart", wait=20)
-    code = process.wait(20)
+    code = process.wait(60)
     assert process.stderr.read() == b""
     process.stderr.close()
     assert code == 141
@@ -103,6 +123,32 @@ def test_a_full_disk_behind_stdout_is_one_line(running: EngineProcess) -> None:
         )
     assert done.returncode == 1
     assert done.stderr.decode() == "hhtui: standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["status", "nobody"], 5), (["bogus"], 2), (["enable", "web"], 0), (["config", "get", "no.such"], 1),
+     (["--home", "/nowhere", "status"], 3)],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("redirection", ["", "2>/dev/full", "2>&-"], ids=["left", "full", "closed"])
+def test_an_exit_code_is_the_commands_own_whoever_reads_its_words(
+    running: EngineProcess, arguments: list[str], code: int, redirection: str, unbuffered: str
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            ["/bin/sh", "-c", f'"$@" {redirection}', "sh", *HHTUI, *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=writing,
+            env=environment(HOMEHELPER_HOME=str(running.root), PYTHONUNBUFFERED=unbuffered),
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert done.returncode == code
 
 
 def test_a_closed_stdout_is_no_traceback(running: EngineProcess) -> None:
@@ -139,7 +185,7 @@ def test_ctrl_c_ends_with_130_and_no_traceback(running: EngineProcess, arguments
     process.stdout.readline()
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"Traceback" not in errors
 
@@ -158,7 +204,7 @@ def test_ctrl_c_while_an_app_starts_leaves_it_starting(own: EngineProcess) -> No
     assert process.stderr is not None
     assert b"slow: starting" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"Traceback" not in errors
     assert own.client.app("slow")["status"] == "starting"
@@ -195,7 +241,7 @@ def test_following_shows_what_is_written_and_survives_a_reload(own: EngineProces
     say("after the reload\n")
     assert process.stdout.readline() == "after the reload\n"
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert process.returncode == 130
 
 

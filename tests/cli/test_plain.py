@@ -164,6 +164,7 @@ def test_a_signal_while_typing_leaves_the_terminal_as_it_was(
 
 def test_ctrl_c_ends_the_line_or_the_command_and_not_the_interface(running: EngineProcess) -> None:
     with plain(running.root) as terminal:
+        terminal.settle()
         terminal.type("half a li\x03")
         terminal.wait_for("quit leaves.")
         terminal.type("logs web -f\r")

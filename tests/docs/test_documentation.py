@@ -19,8 +19,9 @@ import pytest
 from hhtui.cli.main import root
 from hhtui.cli.session import Session
 from hhtui.model.config import Config
-from hhtui.model.json_schema import SCHEMAS
+from hhtui.model.json_schema import SCHEMAS, manifest_schema
 from hhtui.model.manifest import parse_manifest
+from hhtui.model.states import EventType, Status
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -169,3 +170,38 @@ def test_the_configurations_schema_takes_the_shipped_file_and_refuses_a_wrong_on
     validator.validate({"$schema": "config.schema.json", **shipped})
     assert Config.model_validate(shipped)
     assert not validator.is_valid({**shipped, "redis": {"port": 70000}})
+
+
+def test_every_page_that_the_code_cites_is_there() -> None:
+    sources = [file for folder in ("hhtui", "tests", "benchmarks") for file in (ROOT / folder).rglob("*.py")]
+    cited = {
+        (file.relative_to(ROOT), page)
+        for file in sources
+        for page in re.findall(r"\bdocs/[\w./-]+\.(?:md|json)\b", file.read_text("utf-8"))
+    }
+    assert len(cited) > 20
+    assert sorted((file, page) for file, page in cited if not (ROOT / page).is_file()) == []
+
+
+def test_no_module_cites_a_document_that_is_not_here() -> None:
+    elsewhere = re.compile(r"\bcontract, sections?\b|the contract's|schema document|(?<!docs/)\bdesign\.md\b")
+    for file in (ROOT / "hhtui").rglob("*.py"):
+        assert elsewhere.search(file.read_text("utf-8")) is None, file
+
+
+def test_the_pages_name_every_event_every_status_and_every_field_of_a_manifest() -> None:
+    events, life = (DOCS / "events.md").read_text("utf-8"), (DOCS / "app-life.md").read_text("utf-8")
+    assert [event for event in EventType if f"`{event}`" not in events] == []
+    assert [status for status in Status if not re.search(rf"\b{status}\b", life)] == []
+    page = (DOCS / "writing-an-app.md").read_text("utf-8")
+    fields = set(manifest_schema()["properties"]) - {"config"}
+    assert sorted(name for name in fields if not re.search(rf"[`.\"]{re.escape(name)}\b", page)) == []
+
+
+_PATH = re.compile(r"`((?:hhtui|tests|docs|benchmarks|examples|styles|\.ci)/[\w./-]+)`")
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_every_file_of_the_repository_that_a_page_names_is_there(page: Path) -> None:
+    named = set(_PATH.findall(page.read_text("utf-8")))
+    assert sorted(path for path in named if not (ROOT / path.rstrip("/")).exists()) == []

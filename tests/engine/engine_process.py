@@ -24,7 +24,7 @@ class EngineProcess:
         self.root = root
         self.environ = environ
         self.home = Home.at(root, environ={})
-        self.client = EngineClient(self.home.engine_socket)
+        self.client = EngineClient(self.home.engine_socket, timeout=60)  # on a machine that is busy with tests
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, wait: bool = True) -> EngineProcess:
@@ -43,7 +43,7 @@ class EngineProcess:
             self.answers()
         return self
 
-    def answers(self, timeout: float = 20.0) -> dict[str, Any]:
+    def answers(self, timeout: float = 60.0) -> dict[str, Any]:
         """Wait until /health answers from the process that is running now."""
         assert self.process is not None
         deadline = time.monotonic() + timeout
@@ -54,12 +54,13 @@ class EngineProcess:
                 health = self.client.health()
                 if health["pid"] == self.process.pid:
                     return health
-            time.sleep(0.01)
+            time.sleep(0.05)
         raise AssertionError(f"engine does not answer: {self.errors()[-2000:]}")
 
     def errors(self) -> str:
-        """What it wrote to stderr."""
-        return (self.root / "engine.stderr").read_text(errors="replace")
+        """What it wrote to stderr, if ``start`` started it."""
+        path = self.root / "engine.stderr"
+        return path.read_text(errors="replace") if path.exists() else ""
 
     def kill(self) -> None:
         """SIGKILL, as the OOM killer or a power cut would."""
@@ -67,13 +68,13 @@ class EngineProcess:
         self.process.kill()
         self.process.wait()
 
-    def terminate(self, timeout: float = 30) -> int:
+    def terminate(self, timeout: float = 60) -> int:
         """SIGTERM; the exit code."""
         assert self.process is not None
         self.process.terminate()
         return self.process.wait(timeout)
 
-    def wait_status(self, app_id: str, *wanted: str, timeout: float = 20.0) -> dict[str, Any]:
+    def wait_status(self, app_id: str, *wanted: str, timeout: float = 60.0) -> dict[str, Any]:
         """Wait until the app has one of the statuses; its record."""
         deadline = time.monotonic() + timeout
         record: dict[str, Any] = {}
@@ -82,7 +83,7 @@ class EngineProcess:
                 record = self.client.app(app_id)
                 if record["status"] in wanted:
                     return record
-            time.sleep(0.02)
+            time.sleep(0.05)
         raise AssertionError(f"{app_id} is not {wanted} but {record.get('status')}: {record.get('runtime_info')}")
 
 
@@ -90,9 +91,9 @@ class EngineProcess:
 def engine_process(root: Path, start: bool = True, environ: dict[str, str] | None = None) -> Iterator[EngineProcess]:
     """An engine process, ended with all of its apps."""
     engine = EngineProcess(root, environ)
-    if start:
-        engine.start()
     try:
+        if start:
+            engine.start()
         yield engine
     finally:
         end_home(engine)
@@ -113,9 +114,10 @@ def end_home(engine: EngineProcess) -> None:
                     os.kill(int(entry.name), signal.SIGKILL)
 
 
-def eventually(condition: Callable[[], object], timeout: float = 10.0) -> None:
-    """Wait until the condition holds; the line that waits names what did not come."""
+def eventually(condition: Callable[[], Any], timeout: float = 60.0, what: str = "") -> Any:
+    """As ``until`` where no event loop runs: wait until ``condition`` is true; its value."""
     deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout:g} s"
-        time.sleep(0.02)
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what or condition}"
+        time.sleep(0.05)
+    return value

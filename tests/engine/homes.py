@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import socket
@@ -14,14 +15,28 @@ from typing import Any
 from hhtui.engine.engine import Engine
 from hhtui.model.app import AppRecord, Verb
 
+# The ports of a worker: all of them have their turn before one is given again, so that no two parts of a test get the
+# same while nobody listens yet, and none that the test before has only just let go.
+_PORTS_OF_A_WORKER = 4_500
+_turns = itertools.count(time.monotonic_ns() // 1000 % _PORTS_OF_A_WORKER)
+
 
 def free_ports(count: int) -> int:
-    """The first of ``count`` ports in a row that nobody listens on; each worker looks in a region of its own."""
+    """The first of ``count`` ports in a row that nobody listens on; each worker has a region of its own.
+
+    Below 32,768: from there on the kernel takes ports for connections (ip(7), ip_local_port_range), thousands at times.
+    """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-    start = 20_000 + worker * 4_000 + (time.monotonic_ns() // 1000) % 2_000
-    for base in range(start, start + 2_000, 7):
-        if all(_is_free(port) for port in range(base, base + count)):
-            return base
+    first = 10_000 + worker % 5 * _PORTS_OF_A_WORKER
+    row: list[int] = []
+    for _ in range(2 * _PORTS_OF_A_WORKER):
+        port = first + next(_turns) % _PORTS_OF_A_WORKER
+        if not _is_free(port):
+            row = []
+            continue
+        row = [*row, port] if row and port == row[-1] + 1 else [port]
+        if len(row) == count:
+            return row[0]
     raise RuntimeError("no free ports")
 
 
@@ -71,7 +86,7 @@ def make_app(home: Path, app_id: str, script: str = "exec sleep 1000", **manifes
     return folder
 
 
-async def until(condition: Callable[[], Any], timeout: float = 15.0, what: str = "") -> Any:
+async def until(condition: Callable[[], Any], timeout: float = 60.0, what: str = "") -> Any:
     """Wait until ``condition`` is true; its value."""
     deadline = time.monotonic() + timeout
     while True:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from hhtui.engine.app.registry import load_registry
 from hhtui.engine.engine import Engine
-from hhtui.engine.registry import load_registry
 from hhtui.model.app import Status, Verb
 from hhtui.model.config_file import load_config
 from hhtui.paths import Home
@@ -28,8 +28,8 @@ async def used_home(tmp_path: Path) -> Path:
     async with Engine(root) as engine:
         await until(lambda: len(engine.fleet.supervisors) == 2)
         await engine.command("lamp", Verb.START, wait=20, correlation_id="test")
-        await engine.change_config({"logging": {"level": "DEBUG"}})
-        await engine.change_config({"logging": {"level": "INFO"}})
+        await engine.settings.change({"logging": {"level": "DEBUG"}})
+        await engine.settings.change({"logging": {"level": "INFO"}})
     return root
 
 
@@ -120,7 +120,7 @@ async def test_the_engine_starts_whatever_a_state_file_has_become(
         record = await engine.command("lamp", Verb.START, wait=20, correlation_id="test")
         assert record.status is Status.RUNNING
         if name in ("registry/apps.json", "config/config.json") and damage is not dangling:
-            assert any(Path(name).name in problem for problem in engine.about().problems)
+            assert any(Path(name).name in problem for problem in engine.about.info().problems)
         await until(lambda: json.loads(home.apps_json.read_text())["apps"]["lamp"]["status"] == "running")
 
 
@@ -139,11 +139,11 @@ def test_running_apps_are_adopted_although_every_state_file_is_broken(tmp_path: 
     root = make_home(tmp_path / "home")
     make_app(root, "lamp", autostart=True)
     with engine_process(root) as engine:
-        pid = engine.wait_status("lamp", "running")["runtime_info"]["process_id"]
+        pid = int(engine.wait_status("lamp", "running")["runtime_info"]["process_id"])
         engine.kill()
         garbage(engine.home.apps_json)
         garbage(engine.home.ports_json)
         shutil.rmtree(engine.home.history_dir, ignore_errors=True)
         engine.start()
-        assert engine.wait_status("lamp", "running")["runtime_info"]["process_id"] == pid
+        assert int(engine.wait_status("lamp", "running")["runtime_info"]["process_id"]) == pid
         assert processes_with(f"HOMEHELPER_DATA_DIR={root}/data/lamp") == [pid]

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hhtui.engine.backup.offline import check, restore
 from hhtui.engine.export.bundle import bring_in
 from hhtui.errors import HomeHelperError
-from tests.backup.archives import archive_of, make_full_home, quiet
+from tests.engine.backup.archives import archive_of, make_full_home, quiet
 from tests.fuzz.hostile import examples, mutated
 
 NAMES = st.one_of(

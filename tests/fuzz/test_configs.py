@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hhtui.engine.config_watch import _flat
+from hhtui.engine.config_watch import flat
 from hhtui.errors import HomeHelperError, InvalidInputError
 from hhtui.model.config import Config
 from hhtui.model.config_file import change_config, load_config, replace_config, shown
@@ -47,7 +47,7 @@ def test_a_file_is_loaded_or_refused_in_one_line(tmp_path_factory: pytest.TempPa
     try:
         loaded = load_config(home, {})
         shown(loaded.config)
-        _flat(loaded.config)
+        flat(loaded.config)
     except InvalidInputError as error:
         assert "\n" not in error.message and str(home.config_file) in error.message
         # The engine's start takes anything.
@@ -92,8 +92,8 @@ def test_variables_never_keep_an_engine_from_starting(
     tmp_path_factory: pytest.TempPathFactory, variables: dict[str, str]
 ) -> None:
     home = home_in(tmp_path_factory, None)
-    for told in load_config(home, variables, repair=True).problems:
-        assert "\n" not in told
+    for reported in load_config(home, variables, repair=True).problems:
+        assert "\n" not in reported
     lines = "".join(f"{name}={value}\n" for name, value in variables.items())
     home.dotenv.write_bytes(lines.encode("utf-8", "surrogatepass"))
     load_config(home, {}, repair=True)
@@ -117,7 +117,7 @@ def test_a_running_engine_is_not_moved_by_any_of_them(tmp_path: Path) -> None:
     engine = EngineProcess(root)
     try:
         engine.start()
-        pid = engine.client.command("steady", "start", wait=20)["runtime_info"]["process_id"]
+        pid = int(engine.client.command("steady", "start", wait=20)["runtime_info"]["process_id"])
         for data in files:
             # Ports, folders and addresses are this home's own, whatever chance made of them.
             try:
@@ -140,7 +140,7 @@ def test_a_running_engine_is_not_moved_by_any_of_them(tmp_path: Path) -> None:
             assert time.monotonic() < deadline, engine.client.config()
             time.sleep(0.05)
         steady = engine.client.app("steady")
-        assert (steady["status"], steady["runtime_info"]["process_id"]) == ("running", pid)
+        assert (steady["status"], int(steady["runtime_info"]["process_id"])) == ("running", pid)
         assert "Traceback" not in engine.errors() + engine.home.engine_log.read_text()
     finally:
         end_home(engine)

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hhtui.engine.apps.found_app import FoundApp, identify, read_app
-from hhtui.engine.apps.launch import command_line
-from hhtui.engine.apps.requirements import plan_of
-from hhtui.engine.export.__main__ import _FORMATS, translate
+from hhtui.engine.discovery.found_app import FoundApp, identify, read_app
+from hhtui.engine.export.__main__ import FORMATS, translate
+from hhtui.engine.install.requirements import plan_of
+from hhtui.engine.launch.launch import command_line
 from hhtui.errors import HomeHelperError, InvalidInputError
 from hhtui.model.manifest import read_manifest
 from hhtui.text import sanitise
-from tests.backup.archives import quiet
+from tests.engine.backup.archives import quiet
 from tests.engine.engine_process import EngineProcess, end_home
 from tests.engine.homes import make_app, make_home
 from tests.fuzz.hostile import VALUES, examples, mutated, written
@@ -61,7 +61,7 @@ def test_a_manifest_is_valid_or_refused_in_one_line(tmp_path_factory: pytest.Tem
         _, manifest, _ = read_manifest(folder)
     except InvalidInputError as error:
         manifest = None
-        assert (error.message.startswith("homehelper.json: ") and error.message.isascii()) or error.message
+        assert error.message and len(error.message.splitlines()) == 1
     reading = read_app(folder, time.monotonic())
     assert reading is not None
     assert (reading.manifest is None) == (manifest is None), (reading.error, manifest)
@@ -72,7 +72,7 @@ def test_a_manifest_is_valid_or_refused_in_one_line(tmp_path_factory: pytest.Tem
         return
     app = identify([(folder, reading)])["lamp"]
     use(app)
-    for form in _FORMATS:
+    for form in FORMATS:
         translate({"format": form, "root": str(root)}, quiet)
 
 
@@ -109,7 +109,7 @@ def test_an_engine_takes_hundreds_of_them_and_its_apps_run_on(tmp_path: Path) ->
     collect()
     try:
         engine.start()
-        pid = engine.client.command("steady", "start", wait=20)["runtime_info"]["process_id"]
+        pid = int(engine.client.command("steady", "start", wait=20)["runtime_info"]["process_id"])
         for name, data in dropped.items():
             folder = root / "apps" / name
             folder.mkdir()
@@ -122,10 +122,10 @@ def test_an_engine_takes_hundreds_of_them_and_its_apps_run_on(tmp_path: Path) ->
         statuses = {app["status"] for app in apps}
         assert {"invalid", "running"} <= statuses
         for app in apps:
-            told = app["runtime_info"]["error"]
-            assert told is None or told == sanitise(told, 500)
+            reported = app["runtime_info"]["error"]
+            assert reported is None or reported == sanitise(reported, 500)
         steady = engine.client.app("steady")
-        assert (steady["status"], steady["runtime_info"]["process_id"]) == ("running", pid)
+        assert (steady["status"], int(steady["runtime_info"]["process_id"])) == ("running", pid)
         assert engine.client.health()["health"] in ("good", "warning")
         assert "Traceback" not in engine.errors()
         assert "Traceback" not in engine.home.engine_log.read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,7 +63,7 @@ def runtime(tmp_path: Path) -> Path:
 def remote(server: SshServer, runtime: Path, tmp_path: Path) -> Remote:
     """``hhtui``, as a process, of a user whose ssh knows ``kitchen`` and who has no home here."""
 
-    def call(*arguments: str, **env: str) -> Outcome:
+    def call(*arguments: str, **env: Any) -> Outcome:
         more = {
             "HHTUI_SSH": server.ssh,
             "XDG_RUNTIME_DIR": str(runtime),

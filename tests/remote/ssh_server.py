@@ -28,6 +28,8 @@ class SshServer:
         self.forwards = True
         self.connections: list[asyncssh.SSHServerConnection] = []
         self.logins = 0
+        # Further keys that open it, as the lines of authorized_keys.
+        self.authorised: list[str] = []
         self._keys = {name: asyncssh.generate_private_key("ssh-ed25519") for name in ("host", "user", "other")}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="ssh-server")
@@ -66,11 +68,17 @@ class SshServer:
         """Take no connections any more, and break those that stand, with no word of farewell."""
         self._call(self._cut())
 
+    def set_up_anew(self) -> None:
+        """Be another server at the same place: with a key of the host that nobody has seen."""
+        self.cut()
+        self._keys["host"] = asyncssh.generate_private_key("ssh-ed25519")
+        self.listen()
+
     def stop(self) -> None:
         """End."""
         self.cut()
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self._loop.close()
 
     def _call(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -93,7 +101,8 @@ class SshServer:
                 return True
 
             def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-                return bool(key.public_data == outer._keys["user"].public_data)
+                more = [asyncssh.import_public_key(line) for line in outer.authorised]
+                return key.public_data in {one.public_data for one in (outer._keys["user"], *more)}
 
             def auth_completed(self) -> None:
                 outer.logins += 1
@@ -136,12 +145,14 @@ class SshServer:
     async def _cut(self) -> None:
         if self._server is not None:
             self._server.close()
-            await self._server.wait_closed()
-            self._server = None
         for connection in self.connections:
             connection.abort()
             await connection.wait_closed()
         self.connections.clear()
+        if self._server is not None:
+            # From Python 3.12 on this waits for the connections, too.
+            await self._server.wait_closed()
+            self._server = None
 
 
 async def _pump(source: Any, target: Any) -> None:

@@ -98,9 +98,11 @@ def test_the_list_of_machines_tells_how_each_is_and_switches_there_and_back(
 
 
 def test_machines_are_added_and_removed_and_a_broken_list_is_told(
-    near: EngineProcess, environ: dict[str, str], tmp_path: Path
+    near: EngineProcess, environ: dict[str, str], runtime: Path
 ) -> None:
-    hosts = tmp_path / "config" / "hhtui" / "hosts.json"
+    # A path short enough that the toast does not break it.
+    environ = {**environ, "XDG_CONFIG_HOME": str(runtime)}
+    hosts = runtime / "hhtui" / "hosts.json"
     with on(environ, "--home", str(near.root)) as terminal:
         terminal.wait_for("lamp-here")
         terminal.type("\x1bOS")

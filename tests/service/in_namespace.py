@@ -11,9 +11,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from tests.engine.engine_process import eventually
 
 HHTUI = [sys.executable, "-P", "-m", "hhtui"]
 
@@ -28,15 +29,6 @@ def run(*words: str, check: bool = True) -> str:
 def show(name: str) -> str:
     """A property of the unit."""
     return run("systemctl", "--user", "show", "hhtui", f"--property={name}", "--value").strip()
-
-
-def until(condition: Callable[[], Any], what: str, timeout: float = 25) -> Any:
-    """Wait for a true value."""
-    deadline = time.monotonic() + timeout
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
-        time.sleep(0.05)
-    return value
 
 
 def told(step: str, **found: Any) -> None:
@@ -55,7 +47,7 @@ def start_manager(folder: Path) -> None:
     os.environ.update(XDG_RUNTIME_DIR=str(runtime), HOME=str(folder), SYSTEMD_LOG_TARGET="null")
     os.environ.pop("XDG_CONFIG_HOME", None)
     subprocess.Popen(["/lib/systemd/systemd", "--user", "--unit=basic.target"], stderr=subprocess.DEVNULL)
-    until((runtime / "systemd" / "private").exists, "the user manager")
+    eventually((runtime / "systemd" / "private").exists, what="the user manager")
 
 
 def main(folder: Path, home: Path) -> None:
@@ -73,7 +65,7 @@ def main(folder: Path, home: Path) -> None:
             return "", None
         record = json.loads(done.stdout)
         record = record[0] if isinstance(record, list) else record
-        return record["status"], record["runtime_info"]["process_id"]
+        return record["status"], int(record["runtime_info"]["process_id"])
 
     installed = hhtui("service", "install", "--user")
     drop_in = Path(installed["path"] + ".d")
@@ -82,7 +74,7 @@ def main(folder: Path, home: Path) -> None:
     run("systemctl", "--user", "daemon-reload")
     run("systemctl", "--user", "restart", "hhtui")
     assert show("ActiveState") == "active"
-    until(lambda: app()[0] == "running", "the app runs")
+    eventually(lambda: app()[0] == "running", what="the app runs")
     pid = app()[1]
     told("install", type=show("Type"), status=show("StatusText"), stored=show("NFileDescriptorStore"))
     group = Path(f"/proc/{pid}/cgroup").read_text()
@@ -92,43 +84,44 @@ def main(folder: Path, home: Path) -> None:
         return int(show("MainPID"))
 
     def restarted(before: int, restarts: int) -> None:
-        until(
-            lambda: main_pid() not in (0, before) and show("ActiveState") == "active", "systemd starts the engine again"
+        eventually(
+            lambda: main_pid() not in (0, before) and show("ActiveState") == "active",
+            what="systemd starts the engine again",
         )
         assert int(show("NRestarts")) == restarts
 
     engine = main_pid()
     os.kill(engine, signal.SIGKILL)
     restarted(engine, 1)
-    until(lambda: app() == ("running", pid), "the app is adopted after SIGKILL")
+    eventually(lambda: app() == ("running", pid), what="the app is adopted after SIGKILL")
     told("kill", app_survived=True)
 
     engine = main_pid()
     os.kill(engine, signal.SIGSTOP)
     restarted(engine, 2)
-    until(lambda: app() == ("running", pid), "the app is adopted after the watchdog")
+    eventually(lambda: app() == ("running", pid), what="the app is adopted after the watchdog")
     told("watchdog", app_survived=True, result=show("Result"))
 
     engine = main_pid()
     began = time.monotonic()
     run("systemctl", "--user", "reload", "hhtui")
     took = time.monotonic() - began
-    until(lambda: hhtui("engine", "status")["reloads"] == 1, "the reload")
+    eventually(lambda: hhtui("engine", "status")["reloads"] == 1, what="the reload")
     assert main_pid() == engine
-    until(lambda: app() == ("running", pid), "the app ran on through the reload")
+    eventually(lambda: app() == ("running", pid), what="the app ran on through the reload")
     told("reload", same_pid=True, seconds=round(took, 2))
 
-    until(lambda: show("NFileDescriptorStore") == "2", "the pipes are stored")
+    eventually(lambda: show("NFileDescriptorStore") == "2", what="the pipes are stored")
     engine = main_pid()
     os.kill(engine, signal.SIGKILL)
     assert pid is not None
     os.kill(pid, signal.SIGTERM)
     restarted(engine, 3)
     log = home / "logs" / "speaker" / "app.log"
-    until(lambda: "last words\n" in log.read_text(), "the last words, by the descriptor store")
+    eventually(lambda: "last words\n" in log.read_text(), what="the last words, by the descriptor store")
     told("last_words", kept=True)
 
-    until(lambda: app()[0] == "running", "the app runs again")
+    eventually(lambda: app()[0] == "running", what="the app runs again")
     pid = app()[1]
     run("systemctl", "--user", "stop", "hhtui")
     assert show("ActiveState") == "inactive", show("ActiveState")

@@ -60,12 +60,12 @@ class Manager:
         """The stored names, sorted."""
         return sorted(name for name, _ in self.store)
 
-    def wait(self, names: list[str], timeout: float = 15) -> None:
+    def wait(self, names: list[str], timeout: float = 60) -> None:
         """Wait until exactly these names are stored."""
         with self._changed:
             assert self._changed.wait_for(lambda: self.names == sorted(names), timeout), self.names
 
-    def wait_message(self, timeout: float = 15, **fields: str) -> None:
+    def wait_message(self, timeout: float = 60, **fields: str) -> None:
         """Wait for a message with these fields."""
         with self._changed:
             found = self._changed.wait_for(
@@ -94,7 +94,7 @@ class Manager:
         """End, and close everything that is stored."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
             end.sendto(b"END=1", str(self.path))
-        self._thread.join(5)
+        self._thread.join(60)
         self._socket.close()
         for name in set(self.names):
             self.forget(name)

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
 SYSTEMD = Path("/lib/systemd/systemd")
 
 
@@ -41,7 +42,7 @@ def run_in_namespace(*arguments: str, timeout: float) -> subprocess.CompletedPro
     group.mkdir()
     command = [
         *("unshare", "--mount", "--pid", "--fork", "--cgroup", "--mount-proc", "--kill-child"),
-        *(sys.executable, str(Path(__file__).with_name("in_namespace.py")), *arguments),
+        *(sys.executable, "-m", "tests.service.in_namespace", *arguments),
     ]
     try:
         return subprocess.run(
@@ -50,6 +51,7 @@ def run_in_namespace(*arguments: str, timeout: float) -> subprocess.CompletedPro
             text=True,
             timeout=timeout,
             check=False,
+            cwd=ROOT,
         )
     finally:
         # A group can be removed once the last of its processes has been reaped.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hhtui.engine.pipe_store import listen_fds
+from hhtui.engine.logs.pipe_store import listen_fds
 from tests.engine.engine_process import EngineProcess, end_home
 from tests.engine.homes import alive, make_app, make_home
 from tests.service.manager import Manager
@@ -51,7 +51,7 @@ def start_with_store(engine: EngineProcess, manager: Manager) -> None:
 def die_without_engine(engine: EngineProcess) -> None:
     """The engine is killed, then the app speaks and ends."""
     engine.start()
-    pid = engine.wait_status("speaker", "running")["runtime_info"]["process_id"]
+    pid = int(engine.wait_status("speaker", "running")["runtime_info"]["process_id"])
     engine.kill()
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + 10
@@ -97,12 +97,12 @@ def test_last_words_are_kept_even_if_somebody_cleaned_the_run_folder(engine: Eng
 
 def test_an_app_that_lives_on_is_adopted_and_its_pipes_stored_once(engine: EngineProcess, manager: Manager) -> None:
     engine.start()
-    pid = engine.wait_status("speaker", "running")["runtime_info"]["process_id"]
+    pid = int(engine.wait_status("speaker", "running")["runtime_info"]["process_id"])
     manager.wait(["speaker.err", "speaker.out"])
     engine.kill()
     before = len(manager.messages)
     start_with_store(engine, manager)
-    assert engine.wait_status("speaker", "running")["runtime_info"]["process_id"] == pid
+    assert int(engine.wait_status("speaker", "running")["runtime_info"]["process_id"]) == pid
     manager.wait_message(READY="1")
     stored = [message["FDNAME"] for message in manager.messages[before:] if "FDSTORE" in message]
     assert sorted(stored) == manager.names == ["speaker.err", "speaker.out"]
@@ -110,7 +110,7 @@ def test_an_app_that_lives_on_is_adopted_and_its_pipes_stored_once(engine: Engin
 
 def test_last_words_said_during_a_reload_are_in_the_log(engine: EngineProcess, manager: Manager) -> None:
     engine.start()
-    pid = engine.wait_status("speaker", "running")["runtime_info"]["process_id"]
+    pid = int(engine.wait_status("speaker", "running")["runtime_info"]["process_id"])
     engine.client.reload_engine()
     manager.wait_message(RELOADING="1")
     os.kill(pid, signal.SIGTERM)
@@ -122,7 +122,7 @@ def test_last_words_said_during_a_reload_are_in_the_log(engine: EngineProcess, m
 def test_descriptors_for_another_process_or_of_another_kind_are_not_taken(tmp_path: Path) -> None:
     assert listen_fds({"LISTEN_PID": "1", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "web.out"}) == {}
     program = (
-        "import json, os, sys\nfrom hhtui.engine.pipe_store import listen_fds\n"
+        "import json, os, sys\nfrom hhtui.engine.logs.pipe_store import listen_fds\n"
         "os.environ['LISTEN_PID'] = str(os.getpid())\n"
         "found = listen_fds()\n"
         "left = [n for n in range(3, 7) if os.path.exists(f'/proc/self/fd/{n}')]\n"

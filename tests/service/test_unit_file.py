@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from hhtui.cli.main import run
-from hhtui.cli.unit_file import MARK, Unit
+from hhtui.cli.service import MARK, Unit
+from hhtui.client.systemctl import SystemdError, systemctl
+from hhtui.paths import socket_address, unit_home
 
 COMMAND = [sys.executable, "-P", "-m", "hhtui"]
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd on this machine")
@@ -54,12 +57,23 @@ def test_the_system_service_is_exposed_to_at_most_two_and_a_half(tmp_path: Path)
 
 
 def test_newer_settings_are_written_only_where_systemd_knows_them() -> None:
-    old, middle, new = system_unit(252), system_unit(253), system_unit(254)
-    assert "Type=notify\n" in old and "ExecReload=/bin/kill -HUP $MAINPID" in old
-    assert "Type=notify-reload\n" in middle and "ExecReload" not in middle
-    assert "DelegateSubgroup" not in old + middle
-    assert "DelegateSubgroup=engine\n" in new
+    old, new = system_unit(252), system_unit(254)
+    assert "DelegateSubgroup" not in old and "ExecStopPost=" in old
+    assert "DelegateSubgroup=engine\n" in new and "ExecStopPost=" not in new
     assert not re.search(r"@[A-Z_]+@", old + new)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_reload_by_systemd_fails_where_the_engine_refuses_it(own: bool) -> None:
+    # A signal would be sent and forgotten; the command waits for what comes of it.
+    text = Unit(COMMAND, Path("/opt/homehelper"), None if own else ("root", "root"), 252).text()
+    assert f"ExecReload={' '.join(COMMAND)} --home /opt/homehelper engine reload\n" in text
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_limits_and_umask_are_the_engines_affair(own: bool) -> None:
+    text = Unit(COMMAND, Path("/opt/homehelper"), None if own else ("root", "root"), 252).text()
+    assert not re.search(r"^(UMask|Limit\w+|Nice|OOMScoreAdjust|CPUAffinity|IgnoreSIGPIPE)=", text, re.MULTILINE)
 
 
 def test_paths_with_spaces_and_signs_reach_systemd_as_they_are(tmp_path: Path) -> None:
@@ -127,3 +141,64 @@ def test_nobody_runs_the_system_service_as_root_by_accident(
         assert not unit.exists()
     assert run(["--home", str(home), "service", "install", "--no-start", "--run-as", "no-such-user"]) == 1
     assert "there is no user 'no-such-user'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("before", [None, f"{MARK}\n[Service]\nExecStart=/old\n"], ids=["first", "renewed"])
+def test_an_install_that_systemd_refuses_leaves_everything_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], before: str | None
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "pi"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+    unit = tmp_path / "pi" / ".config" / "systemd" / "user" / "hhtui.service"
+    if before is not None:
+        unit.parent.mkdir(parents=True)
+        unit.write_text(before)
+    there = sorted(tmp_path.rglob("*"))
+    assert run(["--home", str(tmp_path / "home"), "service", "install", "--user"]) == 1
+    assert "does not run systemd" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == there
+    assert before is None or unit.read_text() == before
+
+
+def test_a_members_own_service_has_a_home_of_its_own_beside_the_machines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = tmp_path / "etc" / "hhtui.service"
+    machine.parent.mkdir()
+    machine.write_text(Unit(COMMAND, tmp_path / "machines", ("root", "root"), 252).text())
+    for name in ("hhtui.paths.SYSTEM_UNIT", "hhtui.cli.service.SYSTEM_UNIT"):
+        monkeypatch.setattr(name, machine)
+    monkeypatch.setenv("HOME", str(tmp_path / "pi"))
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "HOMEHELPER_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert run(["service", "install", "--user", "--no-start"]) == 0
+    unit = tmp_path / "pi" / ".config" / "systemd" / "user" / "hhtui.service"
+    assert unit_home(unit) == tmp_path / "pi/.local/share/homehelper"
+    assert "systemctl --user daemon-reload" in capsys.readouterr().err
+    # Renewed, a unit keeps the home that it has.
+    moved = tmp_path / "elsewhere"
+    unit.write_text(unit.read_text().replace(str(tmp_path / "pi/.local/share/homehelper"), str(moved)))
+    assert run(["service", "install", "--user", "--no-start"]) == 0
+    assert unit_home(unit) == moved
+
+
+def test_whose_manager_cannot_be_asked_is_seen_by_its_socket_not_by_systemctls_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "systemctl"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho 'Unit x could not connect to bus.service: not found' >&2\nexit 5\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    with pytest.raises(SystemdError, match="not found; log in as that user"):
+        systemctl("start", "x", user=True)
+    with pytest.raises(SystemdError, match=r"not found$"):
+        systemctl("start", "x", user=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    (tmp_path / "systemd").mkdir()
+    with socket.socket(socket.AF_UNIX) as manager, socket_address(tmp_path / "systemd" / "private") as address:
+        manager.bind(address)
+        with pytest.raises(SystemdError, match=r"not found$"):
+            systemctl("start", "x", user=True)

@@ -29,10 +29,10 @@ def drawn(app: HomeHelperApp) -> str:
                 runs[-1] = (letter, runs[-1][1] + len(segment.text))
             else:
                 runs.append((letter, len(segment.text)))
-        told = "".join(f"{letter}{length}" for letter, length in runs)
-        if told != before:
-            lines.append("~" + told)
-        before = told
+        reported = "".join(f"{letter}{length}" for letter, length in runs)
+        if reported != before:
+            lines.append("~" + reported)
+        before = reported
     return "\n".join([*lines, *(f"{letter} = {name}" for name, letter in letters.items())]) + "\n"
 
 
@@ -40,7 +40,7 @@ def words(style: Style | None) -> str:
     """A style without links and handlers."""
     if style is None:
         return "none"
-    told: list[Any] = [str(style.without_color) if style.without_color else "", style.color, style.bgcolor]
-    attributes, colour, background = told
+    reported: list[Any] = [str(style.without_color) if style.without_color else "", style.color, style.bgcolor]
+    attributes, colour, background = reported
     name = colour.name if colour is not None else "default"
     return f"{attributes} {name} on {background.name if background is not None else 'default'}".strip()

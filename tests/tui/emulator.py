@@ -22,6 +22,17 @@ class Emulator:
         self.cells: dict[tuple[int, int], tuple[str, Look]] = {}
         self.row = self.column = 0
         self.look = PLAIN
+        self.size: tuple[int, int] | None = None
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Another size: what is outside is gone; the last line stays the last one, as in tmux and xterm."""
+        shift = max(max((row for row, _ in self.cells), default=0) + 1 - rows, 0)
+        self.cells = {
+            (row - shift, column): cell
+            for (row, column), cell in self.cells.items()
+            if row >= shift and column < columns
+        }
+        self.size = (columns, rows)
 
     def feed(self, output: str) -> None:
         """Obey ``output``, which does not end in the middle of a sequence."""
@@ -29,6 +40,8 @@ class Emulator:
             sgr, row, column, newline, screen, character = token.groups()
             if row:
                 self.row, self.column = int(row) - 1, int(column) - 1
+                if self.size is not None:
+                    self.row, self.column = min(self.row, self.size[1] - 1), min(self.column, self.size[0] - 1)
             elif screen:
                 self.cells.clear()
             elif newline:
@@ -46,6 +59,9 @@ class Emulator:
             self.cells[self.row, self.column - 1] = (before + character, look)
         if width:
             self._blank_halves(self.column, self.column + width)
+        if self.size is not None:
+            # Line wrap is off: what goes over the edge is written into the last column.
+            self.column = min(self.column, self.size[0] - width)
         for _ in range(width):
             # A blank shows its foreground only where it is underlined or reversed.
             look = ("", bg, others) if character == " " and not others else (fg, bg, others)

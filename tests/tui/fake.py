@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from hhtui.client.link import LinkState
-from hhtui.errors import ConflictError, NoEngineError, NotFoundError, UnknownAppError
+from hhtui.errors import ConflictError, InvalidInputError, NoEngineError, NotFoundError, UnknownAppError
 from hhtui.paths import Home
 from hhtui.tui.app import HomeHelperApp
-from hhtui.tui.link import Link
+from hhtui.tui.session.link import Link
 from tests.tui.fake_system import FakeSystem
 
 Document = dict[str, Any]
@@ -141,9 +141,31 @@ class FakeTransport(FakeSystem):
         }
         self.orders: list[tuple[str, str, str]] = []
         self.requests: list[str] = []
+        self.removed: list[Document] = []
+        self.stop_refusal = ""
         self.stopped: list[bool] = []
         self.refuse: dict[str, str] = {}
         self.gone = False
+        self.settings: list[Document] = [
+            {"key": "port", "type": "integer", "author": None, "owner": None, "in_force": 8100},
+            {"key": "limits.memory_mb", "type": "number", "author": 500.0, "owner": None, "in_force": 500.0},
+            {"key": "settings.TONE", "type": "string", "author": "warm", "owner": "cold", "in_force": "cold",
+             "at_restart": True, "description": "The light's tone.", "enum": ["warm", "cold"]},
+            {"key": "settings.KEY", "type": "string", "secret": True, "required": True, "is_set": False},
+        ]  # fmt: skip
+        self.patches: list[Document] = []
+        self.gateway_status: Document = {
+            "enabled": True, "state": "up", "problem": None,
+            "notes": ["port 443 is another program's: port 8443 is used"],
+            "host": "pi.local", "url": "http://pi.local", "http_port": 80, "https_port": None, "tls": "off",
+            "login": False, "names": True, "only": False, "addresses": ["192.168.1.5"],
+            "apps": [
+                {"app_id": "thermometer", "title": "Thermometer", "name": "thermometer.local", "up": True,
+                 "url": "http://thermometer.local/", "open_port": 8100},
+                {"app_id": "garden", "title": "Garden", "name": "garden-2.local", "up": False,
+                 "url": "http://garden-2.local/", "clash": "garden.local is there already, at 192.168.1.9"},
+            ],
+        }  # fmt: skip
         self.history: list[Document] = [
             event(1, "engine_started", "system", 300),
             event(2, "app_started", "thermometer", 200, port=8100, pid=1200),
@@ -153,6 +175,38 @@ class FakeTransport(FakeSystem):
         ]
         self._queue: asyncio.Queue[Document | None] = asyncio.Queue()
         self._on_state: Callable[[LinkState, str], None] | None = None
+
+    async def gateway(self) -> Document:
+        return copy.deepcopy(self.gateway_status)
+
+    async def switch_gateway(self, order: Document, wait: float | None = None) -> Document:
+        self.patches.append(order)
+        self.gateway_status |= order
+        self.gateway_status["state"] = "up" if order["enabled"] else "off"
+        return await self.gateway()
+
+    async def set_gateway_password(self, password: str | None) -> Document:
+        if password is not None and len(password) < 8:
+            raise InvalidInputError("a password has 8 to 1000 characters")
+        self.gateway_status["login"] = password is not None
+        return await self.gateway()
+
+    async def app_settings(self, app_id: str) -> Document:
+        return {"app_id": app_id, "path": f"/config/apps/{app_id}.json", "problem": None, "rows": self.settings}
+
+    async def change_app_settings(
+        self, app_id: str, patch: Document, none: Sequence[str] = (), *, only_check: bool = False
+    ) -> Document:
+        self.patches.append({"none": list(none)} if none else patch)
+        for row in self.settings:
+            row["is_none"] = row["key"] in none
+        if patch.get("port") == 1:
+            raise InvalidInputError("port: 1 is the one of door")
+        for part, value in patch.items():
+            for name, inner in value.items() if isinstance(value, dict) else (("", value),):
+                row = next(row for row in self.settings if row["key"] == f"{part}.{name}".rstrip("."))
+                row |= {"is_set": True} if row.get("secret") else {"owner": inner, "in_force": inner or row["author"]}
+        return await self.app_settings(app_id)
 
     # What a test does
 
@@ -214,6 +268,30 @@ class FakeTransport(FakeSystem):
         self.orders.append((verb, app_id, correlation_id or ""))
         return copy.deepcopy(self.records[app_id])
 
+    async def removal(self, app_id: str) -> Document:
+        self._asked(f"removal {app_id}")
+        parts = [{"kind": "files", "path": f"/home/pi/homehelper/apps/{app_id}", "size_bytes": 4096}]
+        return {"app_id": app_id, "name": self.records[app_id]["name"], "parts": parts, "size_bytes": 4096}
+
+    async def trash(self) -> list[Document]:
+        self._asked("trash")
+        return list(self.removed)
+
+    async def remove_app(self, app_id: str, order: Document) -> Document:
+        self._asked(f"remove {app_id} {order}")
+        del self.records[app_id]
+        self.removed.insert(0, {"name": f"{app_id}-1", "app_id": app_id, "size_bytes": 4096, "removed_at": at(0),
+                                "until": at(-2_592_000)})  # fmt: skip
+        self.emit(event(90, "app_removed", app_id))
+        result = {"name": f"{app_id}-1", "app_id": app_id, "size_bytes": 4096}
+        result |= {"purged": True} if order.get("purge") else {"until": self.removed[0]["until"]}
+        return {"id": "j1", "kind": "remove", "app_id": app_id, "state": "done", "result": result}
+
+    async def bring_back(self, name: str) -> Document:
+        self._asked(f"bring back {name}")
+        result = {"app_id": name.rpartition("-")[0], "status": "running"}
+        return {"id": "j2", "kind": "remove", "state": "done", "result": result}
+
     async def metrics(self) -> Document:
         self._asked("metrics")
         return copy.deepcopy(self.sample)
@@ -247,6 +325,8 @@ class FakeTransport(FakeSystem):
 
     async def stop_engine(self, keep_apps: bool = False) -> Document:
         self._asked("stop")
+        if self.stop_refusal:
+            raise ConflictError(self.stop_refusal)
         self.stopped.append(keep_apps)
         return {}
 
@@ -274,6 +354,7 @@ class FakeConnector:
         self.transport = transport
         self.ours = ours
         self.left = False
+        self.pid: int | None = None
 
     async def connect(self) -> FakeTransport:
         return self.transport
@@ -284,21 +365,27 @@ class FakeConnector:
     async def stop(self, link: Any, *, keep_apps: bool) -> None:
         await link.stop_engine(keep_apps=keep_apps)
 
-    def farewell(self, *, stopped: bool) -> str:
+    def farewell(self, *, stopped: bool, pid: int | None = None) -> str:
+        self.pid = pid
         return "stopped" if stopped else "left"
 
     def close(self) -> None:
         pass
 
 
-def make_app(transport: FakeTransport | None = None, *, home: Path = Path("/home/pi/homehelper"), ours: bool = True,
-             **options: Any) -> HomeHelperApp:  # fmt: skip
+def make_interface(
+    transport: FakeTransport | None = None,
+    *,
+    home: Path = Path("/home/pi/homehelper"),
+    ours: bool = True,
+    **options: Any,
+) -> HomeHelperApp:
     """The interface above a fake transport, with a fixed clock and host."""
     options = {
         "machine": "pi",
         "host": "pi.local",
         "now": lambda: NOW,
-        "encoding": "UTF-8",
+        "encoding": "utf-8",
         "version": "0.1.0",
     } | options
     connector = FakeConnector(transport or FakeTransport(), ours=ours)

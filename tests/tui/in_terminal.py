@@ -7,8 +7,9 @@ import random
 import signal
 import sys
 
+from hhtui.cli.console import settle_streams
 from hhtui.model.states import EventType
-from hhtui.tui.app import run_app
+from hhtui.tui.run import run_app
 from tests.tui import fake
 from tests.tui.hostile import hostile_transport
 
@@ -20,8 +21,15 @@ def main(case: str) -> int:
     if case == "twenty":
         transport.records = {f"app{n:02}": fake.app(f"app{n:02}", process_id=n + 9) for n in range(20)}
         transport.logs_of = {("app00", "app"): ["the first line"]}
-    app = fake.make_app(transport, ours=case != "attached", encoding=None)
-    app.call_after_refresh(lambda: asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, go))
+    app = fake.make_interface(transport, ours=case != "attached", encoding=None)
+    # One that comes before the loop takes it waits.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+
+    def listen() -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, go)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+
+    app.call_after_refresh(listen)
 
     def go() -> None:
         if case == "bug":
@@ -61,7 +69,10 @@ def main(case: str) -> int:
                 transport.emit(fake.event(number, EventType.METRICS, "system", **transport.sample))
             await asyncio.sleep(0.2)
 
-    return run_app(app)
+    try:
+        return run_app(app)
+    finally:
+        settle_streams()
 
 
 if __name__ == "__main__":

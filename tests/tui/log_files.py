@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from hhtui.engine.logs.index import RECORD
 from hhtui.engine.logs.reader import list_logs, read_page
 from hhtui.model.log import LogQuery
-from tests.logs.written import Drain, write_set
+from tests.engine.logs.written import Drain, write_set
 from tests.tui.fake import Document, FakeTransport
 
 
@@ -38,16 +39,21 @@ class FileLogs(FakeTransport):
         before = path.stat().st_size
         with path.open("a") as file:
             file.write(f"{text}\n")
-        with path.with_name(f"{path.name}.idx").open("ab") as index:
+        with path.with_name(f"{path.name}.times").open("ab") as index:
             index.write(RECORD.pack(before, int(moment.timestamp() * 1e6)))
 
     async def logs(self, app_id: str) -> list[Document]:
         self._asked(f"logs {app_id}")
         return [file.model_dump(mode="json") for file in list_logs(self.folder / app_id)]
 
-    async def log_page(self, app_id: str, name: str, **query: Any) -> Document:
+    async def log_page(
+        self, app_id: str, name: str, *, progress: Callable[[int, int], None] | None = None, **query: Any
+    ) -> Document:
         self._asked(f"log_page {app_id} {name}")
         if query.get("search") and self.delay:
+            for done in (10, 30):
+                if progress is not None:
+                    progress(done, 100)
             await asyncio.sleep(self.delay)
         wanted = LogQuery.model_validate(query)
         page = await asyncio.to_thread(read_page, self.folder / app_id, app_id, name, wanted)

@@ -12,7 +12,7 @@ from textual._compositor import visible_screen_stack
 from textual.pilot import Pilot
 
 from hhtui.tui.app import HomeHelperApp
-from tests.tui.fake import FakeTransport, make_app
+from tests.tui.fake import FakeTransport, make_interface
 
 # What the driver writes for borders where the locale is not UTF-8.
 BORDERS = str.maketrans("─│╭╮╰╯", "-|++++")
@@ -53,10 +53,16 @@ class Session:
     def text(self) -> str:
         return text_of(self.app)
 
+    @property
+    def listed(self) -> bool:
+        """Whether apps are in the list, which keys act on."""
+        tables = self.app.screen_stack[0].query("#apps")
+        return not tables or bool(tables.first().ids)  # type: ignore[attr-defined]
+
     def line(self, words: str) -> str:
         return line_with(self.app, words)
 
-    async def until(self, condition: Callable[[], Any], what: str = "", seconds: float = 25) -> None:
+    async def until(self, condition: Callable[[], Any], what: str = "", seconds: float = 60) -> None:
         """Wait for it; the screen is told if it does not come."""
         deadline = time.monotonic() + seconds
         while not condition():
@@ -88,9 +94,10 @@ async def running(
 ) -> AsyncIterator[Session]:
     """The interface above a fake transport, up and painted."""
     transport = transport or FakeTransport()
-    app = make_app(transport, **options)
+    app = make_interface(transport, **options)
     async with app.run_test(size=size, notifications=True) as pilot:
         session = Session(app, pilot, transport)
         await session.until(lambda: app.link.snapshot.apps_known or transport.gone, "the link")
+        await session.until(lambda: not app.link.snapshot.apps or session.listed, "the apps")
         await pilot.pause()
         yield session

@@ -95,17 +95,29 @@ class Terminal:
         """What comes within ``seconds``."""
         return self._read(time.monotonic() + seconds, lambda: False)
 
-    def wait_for(self, text: str, seconds: float = 40) -> None:
+    def wait_for(self, text: str, seconds: float = 60) -> None:
         """Read until ``text`` stands on the screen."""
         self._read(time.monotonic() + seconds, lambda: text in self.screen.text)
         assert text in self.screen.text, f"{text!r} did not come:\n{self.screen.text}"
 
-    def wait_until(self, condition: Callable[[], object], seconds: float = 40) -> None:
+    def wait_until(self, condition: Callable[[], object], seconds: float = 60) -> None:
         """Read until it holds."""
         self._read(time.monotonic() + seconds, lambda: bool(condition()))
         assert condition(), f"it did not come:\n{self.screen.text}"
 
-    def settle(self, quiet: float = 1.2, seconds: float = 15) -> None:
+    def catch_up(self, seconds: float = 60) -> None:
+        """Read until the program has done what was typed: it sleeps, and has used no processor for a moment."""
+        deadline, before = time.monotonic() + seconds, ""
+        while time.monotonic() < deadline:
+            self.read(0.015)
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+            now = " ".join((fields[0], *fields[11:13]))  # state, utime, stime: proc_pid_stat(5)
+            if now == before and now.startswith("S"):
+                return
+            before = now
+        raise AssertionError("the program does not come to rest")
+
+    def settle(self, quiet: float = 1.2, seconds: float = 60) -> None:
         """Read until nothing comes for ``quiet`` seconds."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -138,7 +150,7 @@ class Terminal:
         self._rest = text[cut:]
         return text[:cut]
 
-    def end(self, seconds: float = 25) -> int:
+    def end(self, seconds: float = 60) -> int:
         """Read on until the program has ended; its exit code as a shell would tell it."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from hhtui.client import records, words
 from hhtui.model.states import Status
-from hhtui.tui import keymap, records, words
-from hhtui.tui.screens.app_page import AppPage
-from hhtui.tui.screens.event_details import EventDetails
-from hhtui.tui.screens.help import HelpScreen
-from hhtui.tui.screens.log_viewer import LogViewer
+from hhtui.tui import keymap
+from hhtui.tui.apps.page import AppPage
+from hhtui.tui.dialogs.help import HelpScreen
+from hhtui.tui.events.details import EventDetails
+from hhtui.tui.logs.screen import LogViewer
+from hhtui.tui.session.preferences import Preferences
 from tests.tui import fake
-from tests.tui.fake import FakeTransport
+from tests.tui.fake import FakeTransport, event
 from tests.tui.screen import running
 
 
@@ -241,14 +243,14 @@ async def test_uptimes_and_orders_go_by_the_clock_of_the_engine(ahead: int) -> N
         transport.emit(fake.event(80, "app_started", "garden", -ahead - 1, correlation_id=correlation, port=8104))
         await session.shows("Garden is running on")
         transport.about["time"] = fake.at(-ahead - 4)
-        await session.app.link._read_engine()
-        await session.app.link._read_apps()
+        await session.app.link.read_engine()
+        await session.app.link.read_apps()
         assert session.app.link.engine_ahead.total_seconds() == ahead
         await session.press("enter")
         transport.about["time"] = fake.at(0)
         transport.change("thermometer", started_at=fake.at(7300))
-        await session.app.link._read_engine()
-        await session.app.link._read_apps()
+        await session.app.link.read_engine()
+        await session.app.link.read_apps()
         await session.press("escape")
         await session.until(lambda: "2h 1m" in session.line("Thermometer"))
 
@@ -317,7 +319,7 @@ async def test_ctrl_c_asks_and_ctrl_c_again_leaves_with_130() -> None:
         await session.press("ctrl+c")
         await session.shows("keep apps running")
         await session.press("ctrl+c")
-        await session.until(lambda: session.app._exit)
+        await session.until(lambda: session.app.return_code is not None)
         assert session.app.return_code == 130
 
 
@@ -345,3 +347,66 @@ def test_a_record_of_a_newer_engine_is_shown_all_the_same() -> None:
     assert records.app_of({"app_id": "y", "runtime_info": None, "manifest": [], "warnings": 3}).app_id == "y"
     assert records.metrics_of({"hardware": {"cpu": [], "memory": None}}).machine.cpu_percent is None
     assert records.message_of({}).channels == ()
+
+
+@pytest.mark.parametrize(
+    ("keys", "first"),
+    [((), "Apps"), (("3",), "Logs"), (("l",), "Log viewer"), (("M",), "System"), (("C",), "Configuration"),
+     (("enter",), "App page"), (("f4",), "Machines"), (("4",), "Events")],
+)  # fmt: skip
+async def test_help_begins_with_the_screen_one_is_on(keys: tuple[str, ...], first: str) -> None:
+    async with running(size=(80, 24)) as session:
+        await session.on("thermometer")
+        await session.press(*keys)
+        await session.press("question_mark")
+        await session.shows("Help")
+        await session.until(lambda: session.text.splitlines()[2].strip("│ ┃") == first)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 50)])
+async def test_help_is_wrapped_and_cut_nowhere(size: tuple[int, int]) -> None:
+    async with running(size=size) as session:
+        await session.press("question_mark")
+        await session.shows("Help")
+        view = session.app.screen.query_one("#help")
+        await session.until(view.count)
+        seen = ""
+        for top in range(0, view.count(), view.rows):
+            view.top = top
+            view.sync()
+            await session.pilot.pause()
+            seen += session.text
+        # One ends with such a sign of its own: "Next file: app, error, access, setup, …".
+        assert seen.count("…") == seen.count("setup, …"), seen
+        words = " ".join(seen.replace("│", " ").replace("┃", " ").split())
+        assert size[0] > 80 or "over SSH its address is copied" in words
+        assert "Esc F4 Backspace" in words
+
+
+async def test_without_an_engine_the_header_tells_no_figures_of_before() -> None:
+    async with running(size=(80, 24)) as session:
+        await session.shows("●2", "CPU 34%")
+        session.transport.lose()
+        await session.shows("no engine")
+        assert "●2" not in session.text and "CPU 34%" not in session.text
+        session.transport.come_back()
+        await session.shows("●2", "CPU 34%")
+
+
+async def test_a_problem_that_is_known_is_hidden_until_there_is_another(tmp_path: Path) -> None:
+    transport = FakeTransport()
+    known = "/home/pi/homehelper/config/config.json: not valid JSON; kept as config.json.corrupt"
+    transport.about["problems"] = [known]
+    preferences = Preferences(tmp_path / "preferences.json")
+    async with running(transport, preferences=preferences) as session:
+        await session.shows("kept as config.json.corrupt (D hides it)")
+        await session.press("D")
+        await session.hides("kept as config.json.corrupt")
+    preferences.save()
+    async with running(transport, preferences=Preferences(tmp_path / "preferences.json")) as session:
+        await session.shows("1 Apps")
+        assert "kept as config.json.corrupt" not in session.text
+        transport.about["problems"] = [known, "the disk is full"]
+        transport.emit(event(99, "error", "system", message="the disk is full"))
+        await session.shows("the disk is full (D hides it)")
+        assert "kept as config.json.corrupt" not in session.text

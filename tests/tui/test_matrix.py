@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from hhtui.tui.dialogs.choice import ChoiceScreen
 from hhtui.tui.keymap import Place
-from hhtui.tui.remembered import Memory
-from hhtui.tui.screens.choice import ChoiceScreen
+from hhtui.tui.session.preferences import Preferences
 from tests.tui.drawn import drawn
 from tests.tui.screen import Session, running
 from tests.tui.ways import WAYS
@@ -30,14 +30,14 @@ _SECTION = re.compile(r"^== (.+)\n", re.MULTILINE)
 async def test_every_place_looks_as_it_did(
     size: tuple[int, int], theme: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    memory = Memory()
+    preferences = Preferences()
     if theme == "NO_COLOR":
         monkeypatch.setenv("NO_COLOR", "1")
     else:
-        memory.values.theme = theme
+        preferences.values.theme = theme
     name = f"{size[0]}x{size[1]} {theme}"
     seen: dict[str, str] = {}
-    async with running(size=size, memory=memory) as session:
+    async with running(size=size, preferences=preferences) as session:
         await session.until(lambda: session.app.link.recent and session.app.link.snapshot.metrics)
         for view, way in VIEWS.items():
             await session.on("thermometer")
@@ -59,7 +59,8 @@ def test_without_colour_there_is_none_and_with_one_there_are_some(view: str) -> 
 
 
 async def at_rest(session: Session) -> str:
-    """What is drawn, once that stands still."""
+    """What is drawn, once that stands still, without what the place before still reports."""
+    session.app.clear_notifications()
     text = ""
     while text != (text := drawn(session.app)):
         await asyncio.sleep(0.1)

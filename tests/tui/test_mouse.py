@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.tui.session.test_terminal import PROGRAM
 from tests.tui.terminal import Terminal
-from tests.tui.test_terminal import PROGRAM
 
 # xterm's SGR mouse mode (ctlseqs, "Extended coordinates"): button, column, row, M or m for press or release.
 _LEFT, _WHEEL_UP, _WHEEL_DOWN = 0, 64, 65
@@ -68,7 +68,7 @@ def test_a_click_goes_to_a_panel_and_the_key_line_offers_its_keys(terminal: Term
 
 def test_a_click_on_the_key_line_does_what_the_key_does(terminal: Terminal) -> None:
     click(terminal, "? help")
-    terminal.wait_for("Everywhere")
+    terminal.wait_for("The app's page: why it is in this state")
 
 
 def test_a_click_answers_a_question(terminal: Terminal) -> None:

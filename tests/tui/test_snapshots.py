@@ -9,7 +9,7 @@ import pytest
 from textual.pilot import Pilot
 
 from hhtui.tui.app import HomeHelperApp
-from tests.tui.fake import FakeTransport, make_app
+from tests.tui.fake import FakeTransport, make_interface
 from tests.tui.screen import Session
 
 SMALL, NORMAL, WIDE = (80, 24), (120, 40), (160, 50)
@@ -22,7 +22,7 @@ def settled(*keys: str, shows: str = "1 Apps") -> Callable[[Pilot[Any]], Any]:
         session = Session(pilot.app, pilot, transport)
         await session.until(lambda: pilot.app.link.recent and pilot.app.link.snapshot.metrics)
         await session.on("thermometer")
-        await session.until(lambda: session.app.screen.log_view._window.lines)
+        await session.until(lambda: session.app.screen.log_view.window.lines)
         for key in keys:
             await session.press(key)
         await session.shows(shows)
@@ -43,6 +43,8 @@ def settled(*keys: str, shows: str = "1 Apps") -> Callable[[Pilot[Any]], Any]:
         pytest.param(NORMAL, ("l",), "line 1000", id="log_viewer_normal"),
         pytest.param(WIDE, ("question_mark",), "Everywhere", id="help_wide"),
         pytest.param(SMALL, ("q",), "keep apps running", id="quit_small"),
+        pytest.param(SMALL, ("plus",), "in the catalogues", id="add_small"),
+        pytest.param(SMALL, ("plus", "enter"), "y does it", id="add_preview_small"),
         pytest.param(SMALL, ("M",), "systemd", id="system_small"),
         pytest.param(NORMAL, ("M",), "localhost:6379", id="system_normal"),
         pytest.param(WIDE, ("M",), "localhost:6379", id="system_wide"),
@@ -52,16 +54,16 @@ def settled(*keys: str, shows: str = "1 Apps") -> Callable[[Pilot[Any]], Any]:
     ],
 )
 def test_screen(snap_compare: Any, size: tuple[int, int], keys: tuple[str, ...], shows: str) -> None:
-    assert snap_compare(make_app(), terminal_size=size, run_before=settled(*keys, shows=shows))
+    assert snap_compare(make_interface(), terminal_size=size, run_before=settled(*keys, shows=shows))
 
 
 def test_dashboard_in_ascii(snap_compare: Any) -> None:
-    app = make_app(encoding="ANSI_X3.4-1968")
+    app = make_interface(encoding="ascii")
     assert snap_compare(app, terminal_size=SMALL, run_before=settled(shows="* running"))
 
 
 def test_dashboard_in_high_contrast(snap_compare: Any) -> None:
-    app = make_app(FakeTransport())
+    app = make_interface(FakeTransport())
     app.theme = "high-contrast"
     app.looks = app.current_looks()
     assert snap_compare(app, terminal_size=SMALL, run_before=settled(shows="line 1000"))
@@ -78,12 +80,12 @@ def test_first_run(snap_compare: Any, size: tuple[int, int]) -> None:
         await session.shows("Welcome")
         await pilot.pause(0.2)
 
-    assert snap_compare(make_app(transport), terminal_size=size, run_before=before)
+    assert snap_compare(make_interface(transport), terminal_size=size, run_before=before)
 
 
 @pytest.mark.parametrize("keys", ["M", "C"], ids=["system", "config"])
 def test_screen_in_ascii(snap_compare: Any, keys: str) -> None:
-    app = make_app(encoding="ANSI_X3.4-1968")
+    app = make_interface(encoding="ascii")
     shows = "systemd" if keys == "M" else "redis.port"
     assert snap_compare(app, terminal_size=SMALL, run_before=settled(keys, shows=shows))
 
@@ -92,4 +94,4 @@ def test_screen_in_ascii(snap_compare: Any, keys: str) -> None:
 def test_screen_without_colours(snap_compare: Any, keys: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     shows = "systemd" if keys == "M" else "redis.port"
-    assert snap_compare(make_app(), terminal_size=SMALL, run_before=settled(keys, shows=shows))
+    assert snap_compare(make_interface(), terminal_size=SMALL, run_before=settled(keys, shows=shows))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from textual.keys import Keys, _character_to_key
+from textual.keys import Keys
 
 from hhtui.tui import keymap
-from hhtui.tui.keymap import Key, Place
+from hhtui.tui.keymap import Key, Place, key_named
 
 # What to press on the dashboard, where an app that runs is chosen. Where a place is only on the way to another
 # one (EVERYWHERE), or has no keys of its own, its way is the dashboard's.
@@ -17,6 +17,7 @@ WAYS: dict[Place, tuple[str, ...]] = {
     Place.LOG: ("3",),
     Place.EVENTS: ("4",),
     Place.APP_PAGE: ("enter",),
+    Place.APP_SETTINGS: ("E",),
     Place.VIEWER: ("l",),
     Place.DETAILS: ("4", "enter"),
     Place.SYSTEM: ("M",),
@@ -24,6 +25,13 @@ WAYS: dict[Place, tuple[str, ...]] = {
     Place.CONFIG: ("C",),
     Place.CONFIG_DIFF: ("C", "slash", *"max_files", "enter", "e", *["backspace"] * 3, "7", "enter", "s"),
     Place.FIRST_RUN: ("f3",),
+    Place.ADD: ("plus",),
+    Place.JOB: ("plus", "enter"),
+    Place.JOBS: ("f5",),
+    Place.UPDATES: ("ctrl+u",),
+    Place.CATALOGS: ("f8",),
+    Place.SECRETS: ("f7",),
+    Place.GATEWAY: ("f9",),
     Place.HOSTS: ("f4",),
     Place.HELP: ("question_mark",),
 }
@@ -32,7 +40,9 @@ _RAW = {
     Keys.Up: "\x1b[A", Keys.Down: "\x1b[B", Keys.Right: "\x1b[C", Keys.Left: "\x1b[D", Keys.Home: "\x1b[H",
     Keys.End: "\x1b[F", Keys.PageUp: "\x1b[5~", Keys.PageDown: "\x1b[6~", Keys.Insert: "\x1b[2~",
     Keys.Delete: "\x1b[3~", Keys.BackTab: "\x1b[Z", Keys.F1: "\x1bOP", Keys.F2: "\x1bOQ", Keys.F3: "\x1bOR",
-    Keys.F4: "\x1bOS", Keys.F5: "\x1b[15~", Keys.Tab: "\t", Keys.Enter: "\r", Keys.Escape: "\x1b",
+    Keys.F4: "\x1bOS", Keys.F5: "\x1b[15~", Keys.F6: "\x1b[17~",
+    Keys.F7: "\x1b[18~", Keys.F8: "\x1b[19~",
+    Keys.F9: "\x1b[20~", Keys.Tab: "\t", Keys.Enter: "\r", Keys.Escape: "\x1b",
     Keys.Backspace: "\x7f", "space": " ",
 }  # fmt: skip
 
@@ -45,7 +55,7 @@ def raw(key: str) -> str:
         return chr(ord(key[-1]) & 0x1F)
     if len(key) == 1:
         return key
-    return next(chr(code) for code in range(0x21, 0x7F) if _character_to_key(chr(code)) == key)
+    return next(chr(code) for code in range(0x21, 0x7F) if key_named(chr(code)) == key)
 
 
 def keys_of_place(place: Place) -> list[Key]:

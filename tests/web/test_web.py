@@ -15,6 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from hhtui.cli.web import MOST_PAGES
 from tests.engine.engine_process import EngineProcess, end_home, eventually
 from tests.engine.homes import free_ports, make_app, make_home, processes_with
 
@@ -38,12 +39,12 @@ class Web:
 
     def children(self) -> list[int]:
         """The interfaces that run for open pages."""
-        return processes_with(f"hhtui.tui.in_browser\0{self.engine.root}")
+        return processes_with(f"hhtui.tui.run\0{self.engine.root}")
 
     def end(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
-        self.process.communicate(timeout=20)
+        self.process.communicate(timeout=60)
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def served(engine: EngineProcess) -> Iterator[Web]:
     web.end()
 
 
-async def shown(socket: aiohttp.ClientWebSocketResponse, words: str, seconds: float = 20) -> str:
+async def shown(socket: aiohttp.ClientWebSocketResponse, words: str, seconds: float = 60) -> str:
     """Read until the words were drawn."""
     text = ""
     deadline = time.monotonic() + seconds
@@ -91,30 +92,32 @@ async def test_the_page_shows_the_interface_which_only_attaches_and_ends_with_th
         async with browser.ws_connect(f"{socket_url[1]}?width=100&height=30", origin=served.origin) as socket:
             await shown(socket, "lamp")
             await socket.send_json(["stdin", "s"])
-            eventually(lambda: served.engine.client.app("lamp")["status"] == "running", 20)
+            eventually(lambda: served.engine.client.app("lamp")["status"] == "running", 60)
             await socket.send_json(["nonsense"])
             await socket.send_json(["stdin", "q"])
             while (await socket.receive(timeout=20)).type not in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED):
                 pass
-    eventually(lambda: not served.children(), 20)
+    eventually(lambda: not served.children(), 60)
     assert served.engine.client.app("lamp")["status"] == "running"
 
 
 async def test_v_opens_an_apps_page_in_a_tab_of_the_browser_that_shows_the_interface(served: Web) -> None:
+    make_app(served.engine.root, "lamp", endpoints={"health": None, "ui": "/"})
     port = served.engine.client.command("lamp", "start", wait=20)["runtime_info"]["assigned_port"]
     async with aiohttp.ClientSession() as browser:
         async with browser.ws_connect(f"{served.socket}?width=100&height=30", origin=served.origin) as socket:
             await shown(socket, "running")
             await socket.send_json(["stdin", "v"])
-            told = await shown(socket, '["open_url"')
-            order = json.loads(told[told.index('["open_url"') :])
+            reported = await shown(socket, '["open_url"')
+            order = json.loads(reported[reported.index('["open_url"') :])
             assert order[0] == "open_url" and order[1]["url"].endswith(f":{port}") and order[1]["new_tab"]
 
 
 async def test_without_the_key_from_another_site_or_by_another_name_nothing_is_served(served: Web) -> None:
     key = served.url.split("/")[3]
+    nearly = key[:-1] + ("x" if key[-1] != "x" else "y")
     async with aiohttp.ClientSession() as browser:
-        for path in ("/", "/ws", "/static/js/textual.js", f"/{key[:-1]}x/", f"/x/{key}/ws", f"/?key={key}"):
+        for path in ("/", "/ws", "/static/js/textual.js", f"/{nearly}/", f"/{key}x/", f"/x/{key}/ws", f"/?key={key}"):
             async with browser.get(served.origin + path) as answer:
                 assert answer.status == 403, path
         for headers in (
@@ -138,10 +141,10 @@ async def test_whatever_ends_the_server_its_interfaces_end_too(served: Web, numb
         await shown(socket, "lamp")
         assert len(served.children()) >= 1
         os.kill(served.process.pid, number)
-        eventually(lambda: served.process.poll() is not None, 20)
-        eventually(lambda: not served.children(), 20)
+        eventually(lambda: served.process.poll() is not None, 60)
+        eventually(lambda: not served.children(), 60)
         await socket.close()
-    _, said = served.process.communicate(timeout=10)
+    _, said = served.process.communicate(timeout=60)
     assert "Traceback" not in said
     assert served.engine.client.health()["pid"]
 
@@ -174,3 +177,24 @@ def test_without_an_engine_or_with_a_taken_port_it_says_so_in_one_line(engine: E
         assert (code, len(words.splitlines())) == (1, 1) and "another port" in words
     finally:
         web.end()
+
+
+async def test_more_pages_than_the_machine_can_carry_are_refused_until_one_is_closed(served: Web) -> None:
+    address = f"{served.socket}?width=80&height=24"
+    async with aiohttp.ClientSession() as browser:
+        pages = [await browser.ws_connect(address, origin=served.origin) for _ in range(MOST_PAGES)]
+        with pytest.raises(aiohttp.WSServerHandshakeError, match="503"):
+            await browser.ws_connect(address, origin=served.origin)
+        async with browser.get(served.url) as answer:
+            assert answer.status == 503 and f"{MOST_PAGES} pages are open" in await answer.text()
+        await pages[0].close()
+        deadline = time.monotonic() + 60
+        while True:
+            async with browser.get(served.url) as answer:
+                if answer.status == 200:
+                    break
+            assert time.monotonic() < deadline
+        async with browser.ws_connect(address, origin=served.origin) as again:
+            await shown(again, "lamp")
+        for page in pages[1:]:
+            await page.close()

@@ -51,7 +51,7 @@ def event(celsius):
 
 
 async def measure():
-    """Measures for ever. Redis away is told once; the client connects anew by itself with the next publish."""
+    """Measures for ever. Redis away is said once; the client connects anew by itself with the next publish."""
     client = redis.from_url(REDIS_URL, socket_connect_timeout=2, socket_timeout=2)
     while True:
         state["celsius"] = read_celsius()

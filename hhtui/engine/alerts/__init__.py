@@ -1,1 +1,1 @@
-"""Rules on the machine and the apps, what holds of them now, and who is told."""
+"""Rules on the machine and the apps, what holds of them now, and who is notified."""

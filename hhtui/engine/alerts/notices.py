@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from hhtui.engine.process.inherited import given
 from hhtui.model.config import AlertsConfig
 from hhtui.text import sanitise
 
@@ -44,7 +45,7 @@ class Notices:
         self._waiting: deque[dict[str, Any]] = deque(maxlen=_MOST_WAITING)
         self._task: asyncio.Task[None] | None = None
 
-    def tell(self, document: dict[str, Any]) -> None:
+    def notify(self, document: dict[str, Any]) -> None:
         """Queue ``{"state": "raised" | "cleared", "alert": {…}, "text", …}``; never blocks."""
         config = self._config()
         if config.command is None and config.webhook_url is None:
@@ -54,7 +55,12 @@ class Notices:
             _log.warning("too many alerts at once: one notice is left out")
         self._waiting.append(document)
         if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._tell_all(), name="alert notices")
+            self._task = asyncio.get_running_loop().create_task(self._notify_all(), name="alert notices")
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody is still being notified."""
+        return self._task is not None and not self._task.done()
 
     async def stop(self) -> None:
         """End what still runs."""
@@ -64,7 +70,7 @@ class Notices:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
-    async def _tell_all(self) -> None:
+    async def _notify_all(self) -> None:
         while self._waiting:
             document = self._waiting.popleft()
             config = self._config()
@@ -96,17 +102,20 @@ class Notices:
         environ["HOMEHELPER_ALERT_KEY"] = document["alert"]["key"]
         environ["HOMEHELPER_ALERT_MESSAGE"] = document["alert"]["message"]
         # Not asyncio's pipes: a program that the child leaves behind would keep them open, and us waiting.
+        state = given()
         with _input(data.encode()) as stdin, _Words() as words:
             try:
                 child = await asyncio.create_subprocess_exec(
-                    *command,
+                    *state.words(command, self._folder),
                     stdin=stdin,
                     stdout=DEVNULL,
                     stderr=words.descriptor,
                     cwd=self._folder,
                     env=environ,
                     start_new_session=True,
+                    umask=state.umask,
                 )
+                state.lower(child.pid)
             except (OSError, ValueError) as error:
                 return f"{sanitise(command[0], 100)}: {getattr(error, 'strerror', None) or error}"
             try:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
-from hhtui.engine.hardware.throttling import condition_words
+from hhtui.engine.hardware.sensors.throttling import condition_words
 from hhtui.model.alert import Alert, AlertRule
 from hhtui.model.app import AppRecord, Health, Status
 from hhtui.model.config import AlertsConfig
@@ -92,6 +92,10 @@ class AlertBook:
     def active(self) -> list[Alert]:
         """All that are up, the oldest first."""
         return list(self._alerts.values())
+
+    def holding(self) -> list[Alert]:
+        """Those of them that are so now; of the others nobody knows yet whether they come back."""
+        return [alert for key, alert in self._alerts.items() if key not in self._gone_since]
 
     def restore(self, alert: Alert) -> None:
         """Take up an alert that was raised before."""

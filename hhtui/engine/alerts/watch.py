@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from hhtui.engine.alerts.notices import Notices
-from hhtui.engine.alerts.power_marks import PowerMarks
 from hhtui.engine.alerts.rules import AlertBook, Condition, of_apps, of_machine, of_power
-from hhtui.engine.bus.bus import EventBus
-from hhtui.model.alert import Alert
+from hhtui.engine.events.bus import EventBus
+from hhtui.engine.hardware.sensors.throttling import condition_words
+from hhtui.model.alert import Alert, AlertRule
 from hhtui.model.app import AppRecord
 from hhtui.model.config import AlertsConfig
 from hhtui.model.event import Event, EventType, Message, utc_now
 from hhtui.model.metrics import Hardware, SystemMetrics
+
+log = logging.getLogger("homehelper.alerts")
 
 # Looked at after these: an app's state, its health, the rules themselves.
 _LOOK_AFTER = frozenset(
@@ -34,12 +37,18 @@ _LOOK_AFTER = frozenset(
         EventType.THROTTLED,
     }
 )
+# Where a look fails, for whatever reason, there is another after so long (seconds).
+LOOK_AGAIN = 5.0
+# What a sample of the machine says.
+_MEASURED: frozenset[AlertRule] = frozenset({"temperature", "memory", "disk"})
+# A crash so many seconds after a mark is reported with it.
+WITHIN = 60.0
 
 
 class AlertWatch:
     """The engine's alerts. Looks at the apps when one of them changes and at the machine with every timed sample.
 
-    ``look_at_power`` makes the bus tell of a change of the power supply's state at once.
+    ``look_at_power`` makes the bus report a change of the power supply's state at once.
     """
 
     def __init__(
@@ -59,8 +68,9 @@ class AlertWatch:
         self._loop = asyncio.get_running_loop()
         self._book = AlertBook()
         self._marks = PowerMarks()
-        self._notices = Notices(config, folder)
+        self.notices = Notices(config, folder)
         self._hardware = Hardware()
+        self._measured = False
         self._look: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._remember()
@@ -72,13 +82,19 @@ class AlertWatch:
         for handle in (self._look, self._timer):
             if handle is not None:
                 handle.cancel()
-        await self._notices.stop()
+        await self.notices.stop()
 
     def measured(self, metrics: SystemMetrics) -> None:
         """A new sample of the machine."""
         self._hardware = metrics.hardware
+        self._measured = True
         self._marks.note(metrics.hardware.throttling.now.names(), (), self._clock())
         self._soon()
+
+    @property
+    def needs_a_sample(self) -> bool:
+        """If whoever asks now needs a new sample: there was none yet, or the last one had a figure at its limit."""
+        return not self._measured or any(alert.rule in _MEASURED for alert in self._book.holding())
 
     def active(self) -> list[Alert]:
         """All alerts that are up, the oldest first."""
@@ -86,8 +102,8 @@ class AlertWatch:
 
     def lines(self) -> list[str]:
         """What the user should know, one line each."""
-        notices = [self._notices.problem] if self._notices.problem else []
-        return [*(alert.message for alert in self._book.active()), *notices]
+        notices = [self.notices.problem] if self.notices.problem else []
+        return [*(alert.message for alert in self._book.holding()), *notices]
 
     def power_words(self) -> str:
         """Whether the power supply or the heat may have to do with what happens now; "" if not."""
@@ -124,18 +140,29 @@ class AlertWatch:
     def _soon(self) -> None:
         # Many events of one moment are one look.
         if self._look is None:
-            self._look = self._loop.call_soon(self._judge)
+            self._look = self._loop.call_soon(self.judge)
 
     def _conditions(self, config: AlertsConfig) -> Iterator[Condition]:
         yield from of_machine(self._hardware, config)
         yield from of_power(self._marks.holding, config)
         yield from of_apps(self._apps(), config)
 
-    def _judge(self) -> None:
+    def judge(self) -> None:
+        """Raise what the rules say now, and end what they no longer say."""
         self._look = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        try:
+            due = self._judge()
+        except Exception as error:
+            log.error("the alerts could not be looked at, it is tried again", exc_info=error)
+            due = LOOK_AGAIN
+        if due is not None:
+            self._timer = self._loop.call_later(due + 0.01, self.judge)
+
+    def _judge(self) -> float | None:
+        """In how many seconds something more may be due."""
         config, now = self._config(), self._clock()
         clear_after = config.clear_after_seconds
         verdict = self._book.judge(self._conditions(config), now=now, wall=utc_now(), clear_after=clear_after)
@@ -143,14 +170,13 @@ class AlertWatch:
             self._publish(EventType.ALERT_RAISED, "raised", alert)
         for alert in verdict.cleared:
             self._publish(EventType.ALERT_CLEARED, "cleared", alert)
-        if (due := self._book.due_in(now, clear_after)) is not None:
-            self._timer = self._loop.call_later(due + 0.01, self._judge)
+        return self._book.due_in(now, clear_after)
 
     def _publish(self, event_type: EventType, state: str, alert: Alert) -> None:
         data: dict[str, Any] = alert.model_dump(mode="json")
         event = self._bus.publish(event_type, alert.app_id or "system", data)
         text = alert.message if state == "raised" else f"over: {alert.message}"
-        self._notices.tell(
+        self.notices.notify(
             {
                 "state": state,
                 "alert": data,
@@ -161,3 +187,31 @@ class AlertWatch:
                 "content": f"{self._bus.host}: {text}",
             }
         )
+
+
+class PowerMarks:
+    """When the power supply or the temperature last held the machine back, to report it with a crash.
+
+    Times are seconds of a monotonic clock, conditions the names of ThrottleFlags.
+    """
+
+    def __init__(self) -> None:
+        self.holding: tuple[str, ...] = ()
+        self._last: dict[str, float] = {}
+
+    def note(self, holding: Iterable[str], passed: Iterable[str], now: float) -> None:
+        """``holding`` hold now, ``passed`` came and went."""
+        for name in (*self.holding, *passed):
+            self._last[name] = now
+        self.holding = tuple(holding)
+        for name in self.holding:
+            self._last[name] = now
+
+    def words(self, now: float) -> str:
+        """``while the machine reports …``, ``12 s after the machine reported …``, or "" without one in a minute."""
+        if self.holding:
+            return f"while the machine reports {condition_words(self.holding)}"
+        recent = {name: now - at for name, at in self._last.items() if now - at <= WITHIN}
+        if not recent:
+            return ""
+        return f"{min(recent.values()):.0f} s after the machine reported {condition_words(recent)}"

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 
 from hhtui.errors import HomeHelperError
+from hhtui.model.backup import BackupJob
+from hhtui.model.source import AppJob
+
+# What answers one operation.
+Handler = Callable[[Request], Awaitable[Response]]
 
 _SLUGS = {
     HTTPStatus.BAD_REQUEST: "bad_request",
@@ -39,6 +45,11 @@ def to_json(content: Any) -> bytes:
     elif isinstance(content, list):
         content = [item.model_dump(mode="json") if isinstance(item, BaseModel) else item for item in content]
     return json.dumps(content, separators=(",", ":"), allow_nan=False, default=str).encode()
+
+
+def job_answer(job: BackupJob | AppJob) -> JSONDocument:
+    """202 while the job runs, 200 once it has ended."""
+    return JSONDocument(job, status_code=202 if job.state == "running" else 200)
 
 
 def refusal(

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hhtui.engine.api.answers import JSONDocument, refusal
-from hhtui.engine.bus.bus import current_correlation
+from hhtui.engine.events.bus import current_correlation
 from hhtui.model.event import new_correlation_id
 from hhtui.text import sanitise
 
@@ -23,11 +23,16 @@ _log = logging.getLogger(__name__)
 
 
 class Guard:
-    """ASGI middleware; ``read_only`` refuses every method but GET and HEAD, and every host that is not this machine."""
+    """ASGI middleware; ``read_only`` refuses every method but GET and HEAD, and every host that is not this machine.
 
-    def __init__(self, app: ASGIApp, *, read_only: bool) -> None:
+    At most ``most`` requests are answered at once: uvicorn's own limit would not answer in the API's form.
+    """
+
+    def __init__(self, app: ASGIApp, *, read_only: bool, most: int) -> None:
         self._app = app
         self._read_only = read_only
+        self._most = most
+        self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -44,8 +49,9 @@ class Guard:
                 message["headers"] = [*message.get("headers", []), (CORRELATION_HEADER, correlation.encode())]
             await send(message)
 
-        answer = self._refused(scope, headers) if self._read_only else None
+        answer = self._busy() or (self._refused(scope, headers) if self._read_only else None)
         if answer is None:
+            self._running += 1
             try:
                 await self._app(scope, receive, send_tagged)
                 return
@@ -58,8 +64,16 @@ class Guard:
                     "%s %s failed: %s", scope["method"], sanitise(scope["path"], 200), words, exc_info=_debugging(error)
                 )
                 answer = refusal(503, f"the engine failed to answer: {words}", "internal")
+            finally:
+                self._running -= 1
         if not started:
             await answer(scope, receive, send_tagged)
+
+    def _busy(self) -> JSONDocument | None:
+        if self._running < self._most:
+            return None
+        words = f"{self._most} requests are being answered, and no more can be at once: try again in a moment"
+        return refusal(503, words, "busy", headers={"Retry-After": "1"})
 
     def _refused(self, scope: Scope, headers: list[tuple[bytes, bytes]]) -> JSONDocument | None:
         local = scope.get("server")
@@ -97,17 +111,17 @@ def is_this_machine(host: str, local_address: str) -> bool:
         own = socket.gethostname().lower()
         short = own.partition(".")[0]
         return name.rstrip(".") in {"localhost", own, short, f"{short}.local"}
-    return _plain(address).is_loopback or _same_address(address, local_address)
+    return _unmapped(address).is_loopback or _same_address(address, local_address)
 
 
 def _same_address(address: ipaddress.IPv4Address | ipaddress.IPv6Address, local_address: str) -> bool:
     try:
-        return _plain(address) == _plain(ipaddress.ip_address(local_address.partition("%")[0]))
+        return _unmapped(address) == _unmapped(ipaddress.ip_address(local_address.partition("%")[0]))
     except ValueError:
         return False
 
 
-def _plain(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def _unmapped(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     return getattr(address, "ipv4_mapped", None) or address
 
 

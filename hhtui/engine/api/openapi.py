@@ -1,21 +1,20 @@
-"""The API's own description: OpenAPI 3.1 (https://spec.openapis.org/oas/v3.1.0), generated from routes and models."""
+"""The API's own description: OpenAPI 3.1 (https://spec.openapis.org/oas/v3.1.0), made from the table of operations."""
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from pydantic.json_schema import models_json_schema
-from starlette.routing import Route
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from hhtui import __version__
-from hhtui.engine.api.operations import OPERATIONS, Operation
-from hhtui.errors import HomeHelperError
+from hhtui.model.operations import OPERATIONS, Access, Binary, ListOf, Model, Object, Operation, Parameter, Text
 
 _REF = "#/components/schemas/{model}"
-_WORDS = {
+_STATUSES = {
     400: "The request cannot be read.",
     403: "The Host or Origin is not this machine.",
     404: "There is no such thing.",
@@ -36,30 +35,21 @@ _ERROR = {
 }
 
 
-class UndescribedRouteError(HomeHelperError):
-    """A route has no entry in ``OPERATIONS``."""
-
-    slug = "undescribed"
-
-
-@dataclass(frozen=True)
-class _Described:
-    method: str
-    path: str
-    operation: Operation
-
-
-def openapi_document(routes: Iterable[Route], *, read_only: bool) -> dict[str, Any]:
-    """The description of ``routes``; UndescribedRouteError names one that nobody has described."""
-    described = list(_described(routes))
-    models = {model for entry in described for model in entry.operation.models()}
-    schemas, definitions = models_json_schema(
-        [(model, "validation") for model in sorted(models, key=lambda model: model.__name__)], ref_template=_REF
-    )
+def openapi_document(operations: Iterable[Operation] = OPERATIONS, *, read_only: bool = False) -> dict[str, Any]:
+    """The description of ``operations``, or of those of them that the read-only export has."""
+    described = [row for row in operations if not read_only or row.access is Access.EXPORT]
+    # Some fields have another type in JSON than they are read from: answers are described as they are written.
+    answered = {row.answer.name for row in described if isinstance(row.answer, Model | ListOf)}
+    models = answered | {row.body.name for row in described if isinstance(row.body, Model)}
+    modes: list[tuple[type[BaseModel], JsonSchemaMode]] = [
+        (_model(name), "serialization" if name in answered else "validation")
+        for name in sorted(models, key=lambda name: name.partition(":")[2])
+    ]
+    schemas, definitions = models_json_schema(modes, ref_template=_REF)
     references: dict[Any, Any] = {model: schema for (model, _), schema in schemas.items()}
     paths: dict[str, Any] = {}
-    for entry in described:
-        paths.setdefault(entry.path, {})[entry.method.lower()] = _operation(entry, references, read_only)
+    for row in described:
+        paths.setdefault(row.path, {})[row.method.lower()] = _operation(row, references, read_only)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -73,69 +63,85 @@ def openapi_document(routes: Iterable[Route], *, read_only: bool) -> dict[str, A
     }
 
 
-def _described(routes: Iterable[Route]) -> Iterable[_Described]:
-    for route in routes:
-        for method in sorted((route.methods or set()) - {"HEAD"}):
-            operation = OPERATIONS.get((method, route.path))
-            if operation is None:
-                raise UndescribedRouteError(f"{method} {route.path}: not described in operations.py")
-            yield _Described(method, route.path, operation)
+def _model(name: str) -> type[BaseModel]:
+    model: type[BaseModel] = pkgutil.resolve_name(f"hhtui.model.{name}")
+    return model
 
 
-def _operation(entry: _Described, references: dict[Any, Any], read_only: bool) -> dict[str, Any]:
-    operation = entry.operation
+def _operation(row: Operation, references: dict[Any, Any], read_only: bool) -> dict[str, Any]:
     # 422: any path can be asked with a query that cannot be read; 503: the engine may be stopping.
-    errors: set[int] = {*operation.errors, 503}
-    if operation.parameters:
+    errors: set[int] = {*row.errors, 503}
+    if row.query:
         errors.add(422)
-    if operation.body is not None:
+    if row.body is not None:
         errors |= {400, 413, 422}
     if read_only:
         errors.add(403)
+    done = "What was asked for." if row.body is None and row.statuses == (200,) else "It is done, or under way."
     answers: dict[str, Any] = {
-        str(status): {"description": operation.answer_words, "content": _content(operation, references)}
-        for status in operation.statuses
+        str(status): {"description": done, "content": _content(row, references)} for status in row.statuses
     }
     answers |= {
         str(status): {
-            "description": _WORDS[status],
+            "description": _STATUSES[status],
             "content": {"application/json": {"schema": {"$ref": _REF.format(model="Error")}}},
         }
         for status in sorted(errors)
     }
     document: dict[str, Any] = {
-        "operationId": _operation_id(entry),
-        "summary": operation.summary,
-        "tags": [operation.tag],
-        "parameters": [*_path_parameters(entry.path), *operation.parameters],
+        "operationId": _operation_id(row),
+        "summary": row.summary,
+        "tags": [row.tag],
+        "parameters": [*_path_parameters(row.path), *_model_parameters(row.query_model), *map(_parameter, row.query)],
         "responses": answers,
     }
-    if operation.body is not None:
-        schema = references[operation.body] if isinstance(operation.body, type) else operation.body
-        document["requestBody"] = {"content": {"application/json": {"schema": schema}}}
+    if isinstance(row.body, Binary):
+        document["requestBody"] = {"content": {row.body.media_type: {"schema": {}}}}
+    elif row.body is not None:
+        document["requestBody"] = {"content": {"application/json": {"schema": _schema(row.body, references)}}}
     return document
 
 
-def _content(operation: Operation, references: dict[Any, Any]) -> dict[str, Any]:
-    answer = operation.answer
-    if isinstance(answer, str):
-        return {answer: {"schema": {"type": "string"}}}
-    if isinstance(answer, list):
-        return {"application/json": {"schema": {"type": "array", "items": references[answer[0]]}}}
-    schema = answer if isinstance(answer, dict) else references[answer]
-    return {"application/json": {"schema": schema}}
+def _content(row: Operation, references: dict[Any, Any]) -> dict[str, Any]:
+    answer = row.answer
+    if isinstance(answer, Text):
+        return {answer.media_type: {"schema": {"type": "string"}}}
+    return {"application/json": {"schema": _schema(answer, references)}}
 
 
-def _operation_id(entry: _Described) -> str:
-    words = re.findall(r"[a-z_]+", entry.path.removeprefix("/api/v1"))
-    return "_".join([entry.method.lower(), *words]) or entry.method.lower()
+def _schema(form: Model | ListOf | Object, references: dict[Any, Any]) -> Any:
+    if isinstance(form, Object):
+        return form.schema
+    reference = references[_model(form.name)]
+    return {"type": "array", "items": reference} if isinstance(form, ListOf) else reference
+
+
+def _operation_id(row: Operation) -> str:
+    words = re.findall(r"[a-z_]+", row.path.removeprefix("/api/v1"))
+    return "_".join([row.method.lower(), *words]) or row.method.lower()
 
 
 def _path_parameters(path: str) -> Sequence[dict[str, Any]]:
     forms = {
         "app_id": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,62}$"},
-        "name": {"type": "string", "minLength": 1, "description": "A log's name, such as app, error, access or setup."},
+        "name": {"type": "string", "minLength": 1, "description": "A log's name, such as app, or a job's id."},
     }
     return [
         {"name": name, "in": "path", "required": True, "schema": forms[name]} for name in re.findall(r"\{(\w+)\}", path)
     ]
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    document = {"name": parameter.name, "in": parameter.where, "schema": parameter.schema}
+    return {**document, "description": parameter.description} if parameter.description else document
+
+
+def _model_parameters(model: Model | None) -> Iterable[dict[str, Any]]:
+    """A parameter for each field, as text in a query has it: without null, which is to leave it out."""
+    if model is None:
+        return
+    for name, schema in _model(model.name).model_json_schema()["properties"].items():
+        given = next((form for form in schema.get("anyOf", []) if form.get("type") != "null"), schema)
+        yield _parameter(
+            Parameter(name, {key: value for key, value in given.items() if key not in ("title", "default")})
+        )

@@ -6,30 +6,34 @@ import asyncio
 import json
 import math
 import re
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
+from hhtui.engine.events.bus import current_correlation
 from hhtui.errors import InvalidInputError
+from hhtui.model.event import new_correlation_id
 from hhtui.model.log import LogQuery
+from hhtui.model.operations import LONGEST_CHANNEL, MAX_WAIT_SECONDS, MOST_POINTS, MOST_PROCESSES
 from hhtui.model.problems import first_problem
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 MAX_BODY_BYTES = 1024 * 1024
 _MAX_SWALLOWED_BYTES = 16 * 1024 * 1024
 BODY_SECONDS = 10.0
-MAX_WAIT_SECONDS = 3600.0
+_SILENT_SECONDS = 60.0
 # ``?after=0``: whatever is kept.
 EVERYTHING_KEPT = "0"
 _MESSAGE_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}\Z")
 _AGE = re.compile(r"([0-9]{1,9})([smhdw])\Z")
 _AGE_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 DEFAULT_AGE_SECONDS = 3600.0
-_MOST_POINTS = 10_000
 DEFAULT_COUNT = 15
-_MOST_PROCESSES = 1000
 _FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
 
 
@@ -53,6 +57,31 @@ async def json_object(request: Request) -> dict[str, Any]:
     return document
 
 
+def app_id(request: Request) -> str:
+    """The app that the path names."""
+    found: str = request.path_params["app_id"]
+    return found
+
+
+def name(request: Request) -> str:
+    """The second thing that the path names: a log, a job, a catalogue."""
+    found: str = request.path_params["name"]
+    return found
+
+
+def correlation_id() -> str:
+    """The action that the request belongs to; a new one where it says none."""
+    return current_correlation.get() or new_correlation_id()
+
+
+async def order(request: Request, model: type[_Model]) -> _Model:
+    """The body as ``model`` describes it; as ``json_object``, and InvalidInputError names the field."""
+    try:
+        return model.model_validate(await json_object(request))
+    except ValidationError as error:
+        raise InvalidInputError(first_problem(error)) from None
+
+
 async def _body(request: Request) -> bytes:
     data = bytearray()
     size = 0
@@ -72,6 +101,22 @@ async def _body(request: Request) -> bytes:
     if size > MAX_BODY_BYTES:
         raise HTTPException(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
     return bytes(data)
+
+
+async def body_chunks(request: Request) -> AsyncIterator[bytes]:
+    """The body as it comes, of any length; 400 if nothing comes for a minute, or its client leaves."""
+    stream = aiter(request.stream())
+    try:
+        while True:
+            async with asyncio.timeout(_SILENT_SECONDS):
+                chunk = await anext(stream)
+            yield chunk
+    except StopAsyncIteration:
+        return
+    except TimeoutError:
+        raise HTTPException(400, f"nothing of the body came for {_SILENT_SECONDS:.0f} s") from None
+    except ClientDisconnect:
+        raise HTTPException(400, "the client left before its body was there") from None
 
 
 def _no_constant(name: str) -> Any:
@@ -116,8 +161,8 @@ def flag(request: Request, name: str, default: bool = False) -> bool:
 def count(request: Request) -> int:
     """``?count=N``, from 1 to 1,000; 15 without."""
     text = request.query_params.get("count", str(DEFAULT_COUNT))
-    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= _MOST_PROCESSES):
-        raise InvalidInputError(f"count: must be a number from 1 to {_MOST_PROCESSES}")
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MOST_PROCESSES):
+        raise InvalidInputError(f"count: must be a number from 1 to {MOST_PROCESSES}")
     return int(text)
 
 
@@ -153,16 +198,16 @@ def age_seconds(request: Request) -> float:
 def points(request: Request) -> int:
     """``?points=`` at the most, 1000 without."""
     text = request.query_params.get("points") or "1000"
-    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= _MOST_POINTS):
-        raise InvalidInputError(f"points: must be a number from 1 to {_MOST_POINTS}")
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MOST_POINTS):
+        raise InvalidInputError(f"points: must be a number from 1 to {MOST_POINTS}")
     return int(text)
 
 
 def channel_glob(request: Request) -> str:
     """``?channel=`` glob, ``*`` without."""
     text = request.query_params.get("channel") or "*"
-    if len(text) > 200 or text.count("*") > 8:
-        raise InvalidInputError("channel: at most 200 characters and 8 asterisks")
+    if len(text) > LONGEST_CHANNEL or text.count("*") > 8:
+        raise InvalidInputError(f"channel: at most {LONGEST_CHANNEL} characters and 8 asterisks")
     return text
 
 

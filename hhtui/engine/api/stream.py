@@ -6,25 +6,46 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from hhtui.engine.api.answers import to_json
-from hhtui.engine.bus.subscription import Subscription
+from hhtui.engine.api import requests
+from hhtui.engine.api.answers import Handler, to_json
+from hhtui.engine.events.bus import EventBus, Subscription
+from hhtui.errors import HomeHelperError
+from hhtui.model import operations
 from hhtui.model.event import Message
+from hhtui.model.operations import Operation
 
 PING_SECONDS = 15.0
 # What the client waits before it connects anew, in milliseconds.
 _RETRY_MS = 1000
-# Messages sent in one write when many wait.
-_BATCH = 100
+# How many messages, or about how many bytes of them, are sent in one write when many wait.
+_BATCH, _BATCH_BYTES = 50, 32 * 1024
+
+
+class TooManyStreamsError(HomeHelperError):
+    """No more event streams are served at once."""
+
+    slug = "busy"
+    http_status = 503
 
 
 class OpenStreams:
-    """The event streams that are being served, so that the server's stop can end them."""
+    """The event streams that are being served, at most ``limit``, so that the server's stop can end them."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        # One stream of those that have much to send makes its next part in each turn of the loop: hundreds that ask for
+        # everything at once must not hold up everybody else.
+        self.turn = asyncio.Lock()
         self._open: set[Subscription] = set()
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for one more."""
+        return len(self._open) >= self.limit
 
     def add(self, subscription: Subscription) -> None:
         self._open.add(subscription)
@@ -79,7 +100,9 @@ class EventStream(Response):
             held.callback(self._streams.discard, subscription)
             if self._watch is not None:
                 held.enter_context(self._watch)
-            departure = asyncio.create_task(_close_on_departure(receive, subscription), name="event-stream-departure")
+            departure = asyncio.create_task(
+                self._close_on_departure(receive, subscription), name="event-stream-departure"
+            )
             held.callback(departure.cancel)
             await self._send_all(subscription, send)
         await send({"type": "http.response.body", "body": b""})
@@ -88,29 +111,63 @@ class EventStream(Response):
         body = f"retry: {_RETRY_MS}\n: connected\n\n".encode()
         while True:
             await send({"type": "http.response.body", "body": body, "more_body": True})
-            if not self._follow and not len(subscription):
+            # A write that need not wait gives nobody else a turn, and a replay is many of them.
+            await asyncio.sleep(0)
+            message = subscription.take()
+            if message is None and self._follow:
+                try:
+                    async with asyncio.timeout(self._ping_seconds):
+                        message = await anext(subscription, None)
+                except TimeoutError:
+                    body = b": ping\n\n"
+                    continue
+            if message is None:
                 return
-            try:
-                async with asyncio.timeout(self._ping_seconds):
-                    message = await anext(subscription)
-            except TimeoutError:
-                body = b": ping\n\n"
-                continue
-            except StopAsyncIteration:
-                return
-            parts = [frame(message)]
-            while len(parts) < _BATCH and (more := subscription.take()) is not None:
-                parts.append(frame(more))
-            body = b"".join(parts)
+            body = frame(message)
+            if len(subscription):
+                async with self._streams.turn:
+                    body += self._more(subscription, len(body))
+                    await asyncio.sleep(0)
 
+    async def _close_on_departure(self, receive: Receive, subscription: Subscription) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        subscription.close()
+        # Its place is free at once, whatever it still waits for.
+        self._streams.discard(subscription)
 
-async def _close_on_departure(receive: Receive, subscription: Subscription) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    subscription.close()
+    @staticmethod
+    def _more(subscription: Subscription, size: int) -> bytes:
+        """Further messages that wait, as many as go into one write."""
+        parts: list[bytes] = []
+        while len(parts) < _BATCH and size < _BATCH_BYTES and (message := subscription.take()) is not None:
+            parts.append(frame(message))
+            size += len(parts[-1])
+        return b"".join(parts)
 
 
 def frame(message: Message) -> bytes:
     """One message in the stream's form; JSON holds no newline, so one data line is enough."""
     name = str(message.event.event_type) if message.event else "message"
     return b"id: %b\nevent: %b\ndata: %b\n\n" % (message.id.encode(), name.encode(), to_json(message))
+
+
+def event_handlers(
+    bus: EventBus, watching: Callable[[], AbstractContextManager[None]], streams: OpenStreams
+) -> dict[Operation, Handler]:
+    """The stream of events; with ``watch=1`` the machine is ``watching`` meanwhile."""
+
+    async def events(request: Request) -> Response:
+        after = requests.resume_id(request)
+        pattern = requests.channel_glob(request)
+        watch = watching() if requests.flag(request, "watch") else None
+        follow = requests.flag(request, "follow", default=True)
+        if after is None and not follow:
+            after = requests.EVERYTHING_KEPT
+        if streams.full:
+            raise TooManyStreamsError(
+                f"{streams.limit} event streams are open, and no more can be: close one, or try again later"
+            )
+        return EventStream(lambda: bus.subscribe(pattern, after), watch, streams, follow=follow)
+
+    return {operations.EVENTS: events}

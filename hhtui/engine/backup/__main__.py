@@ -1,14 +1,13 @@
-"""The process that makes, checks, proves and restores archives; see hhtui/engine/tasks.py."""
+"""The process that makes, checks, proves and restores archives; see hhtui/engine/process/jobs.py."""
 
 from __future__ import annotations
 
 import sys
 
-from hhtui.engine.backup.making import back_up
+from hhtui.engine.backup.catalog import status_of_home
+from hhtui.engine.backup.making import back_up, prove
 from hhtui.engine.backup.offline import check, restore, stage_for_engine
-from hhtui.engine.backup.proving import prove
-from hhtui.engine.backup.status import status_of_home
-from hhtui.engine.tasks import run_task
+from hhtui.engine.process.jobs import run_task
 
 if __name__ == "__main__":
     sys.exit(

@@ -1,43 +1,44 @@
 """The restore journal: whatever dies in mid-restore, the next engine's start completes it or takes it back.
 
-New content lies complete and synced beside the old before the journal is written. From then on each folder goes by
-two renames, target → old and new → target, and what remains to be done can be seen from what exists; so running it
-again from any point ends in the same state. Phases: ``forward`` (put everything new in place), ``verify`` (an engine
-looks whether it works), ``back`` (put everything old back). No journal: nothing is under way.
+New content lies complete and synced beside the old before the journal is written. From then on folders are exchanged
+(hhtui/engine/exchange.py); running it again from any point ends in the same state. Phases: ``forward`` (put everything
+new in place), ``verify`` (an engine looks whether it works), ``back`` (put everything old back). No journal: nothing is
+under way. Before folders are exchanged nobody of the home may still have them open: ``quiesce``.
 """
 
 from __future__ import annotations
 
-import ctypes
+import asyncio
+import json
+import logging
 import os
 import shutil
-import uuid
+import signal
+import time
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from hhtui.engine.exchange import Component
+from hhtui.engine.process.identity import is_alive
+from hhtui.engine.process.termination import end_runs
+from hhtui.engine.process.tree import ProcessTable, find_survivors, home_id
+from hhtui.engine.redis.private_files import PrivateFiles
 from hhtui.errors import HomeHelperError
+from hhtui.model.base import Model
 from hhtui.paths import Home
-from hhtui.storage import read_json_object, sync_folder, write_json
+from hhtui.storage import sync_folder, write_atomically
 
 AREA = ".restore"
 _NAME = "journal.json"
 # An engine that dies this often while it verifies does not get along with what was restored.
 MAX_ATTEMPTS = 3
+log = logging.getLogger("homehelper.restore")
+_REDIS_PATIENCE = 10.0
 
 
-class Component(BaseModel):
-    """One folder that is exchanged as a whole; ``new`` and ``old`` lie on the target's own file system."""
-
-    name: str
-    target: str
-    new: str
-    old: str
-    had_old: bool
-
-
-class Expected(BaseModel):
+class Expected(Model):
     """What is to be seen of one app afterwards."""
 
     app_id: str
@@ -45,7 +46,7 @@ class Expected(BaseModel):
     ran: bool = False
 
 
-class Journal(BaseModel):
+class Journal(Model):
     """The journal's file, HOME/.restore/journal.json."""
 
     phase: Literal["forward", "verify", "back"] = "forward"
@@ -64,7 +65,7 @@ class Journal(BaseModel):
         """The journal if a restore is under way; HomeHelperError if there is one that cannot be read."""
         path = journal_path(home)
         try:
-            return cls.model_validate(read_json_object(path))
+            return cls.model_validate(json.loads(path.read_bytes()))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, ValidationError) as error:
@@ -81,16 +82,13 @@ class Journal(BaseModel):
 
     def write(self, home: Home) -> None:
         """Make the phase durable."""
-        write_json(journal_path(home), self.model_dump(mode="json"), 0o600)
+        # In ASCII, which can hold a folder's name that is not UTF-8.
+        write_atomically(journal_path(home), json.dumps(self.model_dump()).encode(), 0o600)
 
     def forward(self, home: Home) -> None:
         """Put everything new in place, then be in phase ``verify``."""
         for component in self.components:
-            if _exists(component.new):
-                if _exists(component.target):
-                    aside = component.old if not _exists(component.old) else _debris(component)
-                    _move(component.target, aside)
-                _move(component.new, component.target)
+            component.forward()
         self.phase = "verify"
         self.write(home)
 
@@ -100,12 +98,7 @@ class Journal(BaseModel):
             self.phase, self.reason = "back", reason
             self.write(home)
         for component in self.components:
-            if _exists(component.old):
-                if _exists(component.target):
-                    _move(component.target, _debris(component))
-                _move(component.old, component.target)
-            elif not component.had_old and not _exists(component.new) and _exists(component.target):
-                _move(component.target, _debris(component))
+            component.back()
         self.finish(home)
 
     def finish(self, home: Home) -> None:
@@ -141,7 +134,7 @@ def recover(home: Home) -> Journal | None:
     except OSError as error:
         where = error.filename2 or error.filename
         raise HomeHelperError(
-            f"{where}: the restore that is under way cannot go on: {error.strerror}; mend that and start again"
+            f"{where}: the restore that is under way cannot go on: {error.strerror}; fix that and start again"
         ) from None
     return None
 
@@ -155,30 +148,30 @@ def sweep(home: Home, areas: list[str]) -> None:
             shutil.rmtree(area, ignore_errors=True)
 
 
-def sync_disks(folders: list[Path]) -> None:
-    """Everything below ``folders`` is on its disk when this returns: syncfs(2), else sync(2)."""
-    library = ctypes.CDLL(None, use_errno=True)
-    for device_folder in {folder.stat().st_dev: folder for folder in folders}.values():
-        descriptor = os.open(device_folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            if not hasattr(library, "syncfs") or library.syncfs(descriptor) != 0:
-                os.sync()
-        finally:
-            os.close(descriptor)
+def living(home: Home) -> list[str]:
+    """What of this home still runs, for people: its apps by id, and ``redis``."""
+    found = sorted(find_survivors(ProcessTable().now(), home_id(home)))
+    identity = PrivateFiles(home.redis_dir, home.redis_dir).load_running()
+    return [*found, *(["redis"] if identity is not None and is_alive(identity) else [])]
 
 
-def _exists(path: str) -> bool:
-    return os.path.lexists(path)
-
-
-def _debris(component: Component) -> str:
-    """A free name beside the old content for what appeared in between, such as an empty folder made at a start."""
-    return f"{component.old}.{uuid.uuid4().hex[:8]}"
-
-
-def _move(source: str, target: str) -> None:
-    parent = os.path.dirname(target)
-    os.makedirs(parent, mode=0o750, exist_ok=True)
-    os.rename(source, target)
-    sync_folder(Path(parent))
-    sync_folder(Path(os.path.dirname(source)))
+async def quiesce(home: Home) -> None:
+    """End the apps that an engine left running, and the private server, its data saved."""
+    table = ProcessTable()
+    for app_id, runs in find_survivors(table.now(), home_id(home)).items():
+        log.warning("%s: ended, since a restore is completed", app_id)
+        await end_runs(app_id, runs, table)
+    identity = PrivateFiles(home.redis_dir, home.redis_dir).load_running()
+    if identity is None:
+        return
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + _REDIS_PATIENCE
+        if is_alive(identity):
+            os.kill(identity.pid, number)
+        while is_alive(identity):
+            if time.monotonic() > deadline:
+                break
+            await asyncio.sleep(0.02)
+        else:
+            return
+    raise HomeHelperError(f"the private Redis server (pid {identity.pid}) does not end; the restore cannot go on")

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from hhtui.engine.backup.journal import Journal, recover
-from hhtui.engine.backup.making import only_one
-from hhtui.engine.backup.opening import open_home
-from hhtui.engine.backup.quiesce import living
-from hhtui.engine.backup.records import read_records
-from hhtui.engine.backup.sources import apps_folders, find_apps
+from hhtui.engine.backup.archive.sources import apps_folders, find_apps
+from hhtui.engine.backup.catalog import change_state, now_text, only_one
+from hhtui.engine.backup.home_files import open_home, read_records
+from hhtui.engine.backup.journal import Journal, living, recover
 from hhtui.engine.backup.staging import stage
-from hhtui.engine.backup.state import change_state, now_text
-from hhtui.engine.home_folders import make_home
-from hhtui.engine.lock import EngineLock
-from hhtui.engine.tasks import Progress
+from hhtui.engine.lock import EngineLock, make_home
+from hhtui.engine.process.jobs import Progress
 from hhtui.errors import ConflictError, HomeHelperError, InvalidInputError
 from hhtui.model.backup import RestoreRequest
 from hhtui.model.config_file import load_config

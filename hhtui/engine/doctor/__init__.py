@@ -1,1 +1,1 @@
-"""What may be wrong with a home and its machine, and how to mend it."""
+"""What may be wrong with a home and its machine, and how to fix it."""

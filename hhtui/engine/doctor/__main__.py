@@ -1,4 +1,4 @@
-"""The process that diagnoses; see hhtui/engine/tasks.py."""
+"""The process that diagnoses; see hhtui/engine/process/jobs.py."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hhtui.engine.backup.opening import open_home
-from hhtui.engine.doctor.access import Standing, check_access, standing_on
-from hhtui.engine.doctor.account import check_account
+from hhtui.engine.backup.home_files import open_home
+from hhtui.engine.doctor.access import Standing, check_access, check_account, standing_on
 from hhtui.engine.doctor.apps import check_apps
 from hhtui.engine.doctor.findings import Finding, error
-from hhtui.engine.doctor.house import check_house
+from hhtui.engine.doctor.home import check_home
 from hhtui.engine.doctor.machine import check_machine
 from hhtui.engine.doctor.report import write_report
-from hhtui.engine.doctor.service import check_redis, check_unit
-from hhtui.engine.tasks import Progress, run_task
+from hhtui.engine.doctor.service import check_gateway, check_limits, check_redis, check_unit
+from hhtui.engine.process.jobs import Progress, run_task
 
 
 def diagnose(request: dict[str, Any], _progress: Progress) -> dict[str, Any]:
@@ -27,11 +26,14 @@ def diagnose(request: dict[str, Any], _progress: Progress) -> dict[str, Any]:
     every: list[Callable[[], Iterator[Finding]]] = [lambda: check_machine(home), lambda: check_access(home)]
     if standing_on(home) is not Standing.STRANGER:
         every += [
-            lambda: check_house(home, engine),
+            lambda: check_home(home, engine),
             lambda: check_apps(home, config, engine),
             lambda: check_redis(config, redis),
+            lambda: check_gateway(request.get("gateway")),
         ]
-    every += [check_unit, lambda: check_account(home)]
+    every += [lambda: check_limits(engine), lambda: check_unit(engine)]
+    if engine is None or engine.get("service") != "user":
+        every.append(lambda: check_account(home))
     for checks in every:
         try:
             found.extend(checks())

@@ -1,4 +1,4 @@
-"""Who asks, and what of the home they may use: its owner, root, a member of its group, or a stranger."""
+"""Who asks, and what of the home they may use; whom the machine's own service runs as, and whose its home is."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import pwd
 import stat
 from collections.abc import Iterator
 from enum import Enum
+from pathlib import Path
 
 from hhtui.engine.doctor.findings import Finding, error, ok, warning
-from hhtui.paths import Home
+from hhtui.paths import SYSTEM_UNIT, Home, unit_home
 
 # useradd(8), SYS_UID_MAX: accounts below are no people.
 _FIRST_PERSON = 1000
@@ -70,8 +71,8 @@ def check_access(home: Home) -> Iterator[Finding]:
         words = f"{me} may look at {owner}'s home, but not use its engine's socket"
         yield error("access", words, _way_in(home, socket, me) if socket.st_mode & stat.S_IWGRP else f"ask {owner}")
     if status.st_gid != socket.st_gid:
-        mend = f"sudo chgrp {group} {home.engine_socket}, or let one group have both"
-        yield warning("access", f"the home is the group {group}'s, its socket {group_name(socket.st_gid)}'s", mend)
+        fix = f"sudo chgrp {group} {home.engine_socket}, or let one group have both"
+        yield warning("access", f"the home is the group {group}'s, its socket {group_name(socket.st_gid)}'s", fix)
 
 
 def _way_in(home: Home, status: os.stat_result, me: str) -> str:
@@ -105,3 +106,47 @@ def group_name(number: int) -> str:
         return grp.getgrgid(number).gr_name
     except KeyError:
         return str(number)
+
+
+def check_account(home: Home, unit: Path = SYSTEM_UNIT) -> Iterator[Finding]:
+    """Nothing without a system unit; else its account, its home, and that it is the home looked at."""
+    try:
+        lines = unit.read_text(errors="replace").splitlines()
+    except OSError:
+        return
+    account = _setting(lines, "User") or "root"
+    root = unit_home(unit)
+    try:
+        entry = pwd.getpwnam(account)
+    except KeyError:
+        place = root or home.root
+        fix = f"sudo useradd --system --home-dir {place} --shell /usr/sbin/nologin {account}"
+        yield error("account", f"{unit.name} runs as {account}, and there is no such user", fix)
+        return
+    if entry.pw_uid == 0:
+        fix = "sudo useradd --system homehelper, then sudo hhtui service install --run-as homehelper"
+        yield warning("account", f"{unit.name} runs the engine and every app as root", fix)
+    if root is None:
+        return
+    try:
+        owner = root.stat().st_uid
+    except OSError:
+        owner = None
+    if owner is not None and owner != entry.pw_uid:
+        fix = f"sudo chown -R {account}: {root}"
+        yield error("account", f"{root} belongs to {user_name(owner)}, but {unit.name} runs as {account}", fix)
+    elif owner is not None and root.resolve() != home.root.resolve():
+        yield warning("account", f"the machine's service has the home {root}; this looked at {home.root}", _other(root))
+    elif entry.pw_uid:
+        yield ok("account", f"{unit.name} runs as {account}")
+
+
+def _other(root: Path) -> str:
+    if standing_on(Home.at(root)) is Standing.STRANGER:
+        group = group_name(root.stat().st_gid)
+        return f"to steer that one: sudo usermod -aG {group} {user_name(os.geteuid())}, then log out and in again"
+    return f"hhtui --home {root} doctor"
+
+
+def _setting(lines: list[str], name: str) -> str:
+    return next((line.partition("=")[2].strip() for line in reversed(lines) if line.startswith(f"{name}=")), "")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from hhtui.engine.apps.installer import Installer
-from hhtui.engine.apps.ports import holder, port_is_free
-from hhtui.engine.backup.sources import apps_folders, find_apps
+from hhtui.engine.backup.archive.sources import apps_folders, find_apps
 from hhtui.engine.doctor.findings import Finding, error, ok, warning
+from hhtui.engine.install.installer import Installer
+from hhtui.engine.process.tcp_table import obstacle
 from hhtui.model.config import Config
 from hhtui.paths import Home
 from hhtui.storage import read_json_object
@@ -24,7 +24,7 @@ def check_apps(home: Home, config: Config, engine: dict[str, Any] | None) -> Ite
     installer = Installer(home)
     for app_id, app in found.items():
         if app.error is not None:
-            yield error("manifest", f"{app_id}: {app.error}", f"mend it, then `hhtui validate {app.path}`")
+            yield error("manifest", f"{app_id}: {app.error}", f"fix it, then `hhtui validate {app.path}`")
             continue
         for line in app.warnings:
             yield warning("manifest", f"{app_id}: {line}", "remove it, or correct its spelling")
@@ -60,9 +60,10 @@ def _ports(home: Home, config: Config, app_ids: set[str], *, running: bool) -> I
     taken = 0
     wanted = {**assigned, "the export (system.main_port)": config.system.main_port}
     for name, port in wanted.items():
-        if isinstance(port, int) and port and not port_is_free(port):
+        held = obstacle(port) if isinstance(port, int) and port else None
+        if held is not None and held.holder is not None:
             taken += 1
-            mend = f"end that program, or give {name} another port"
-            yield warning("ports", f"port {port} of {name} is held by {holder(port) or 'another program'}", mend)
+            fix = f"end that program, or give {name} another port"
+            yield warning("ports", f"port {port} of {name} is {held.words}", fix)
     if not taken:
         yield ok("ports", f"{len(assigned)} assigned ports are free")

@@ -10,20 +10,20 @@ Level = Literal["ok", "warning", "error"]
 
 
 class Finding(NamedTuple):
-    """``mend`` says what to do; it is empty exactly if the level is ok."""
+    """``fix`` says what to do; it is empty exactly if the level is ok."""
 
     check: str
     level: Level
     message: str
-    mend: str = ""
+    fix: str = ""
 
     def as_document(self) -> dict[str, str]:
-        """``{check, level, message, mend}``, safe to show."""
+        """``{check, level, message, fix}``, safe to show."""
         return {
             "check": self.check,
             "level": self.level,
             "message": sanitise(self.message, 500),
-            "mend": sanitise(self.mend, 500),
+            "fix": sanitise(self.fix, 500),
         }
 
 
@@ -32,11 +32,11 @@ def ok(check: str, message: str) -> Finding:
     return Finding(check, "ok", message)
 
 
-def warning(check: str, message: str, mend: str) -> Finding:
+def warning(check: str, message: str, fix: str) -> Finding:
     """It works, but not for long, or not for everybody."""
-    return Finding(check, "warning", message, mend)
+    return Finding(check, "warning", message, fix)
 
 
-def error(check: str, message: str, mend: str) -> Finding:
+def error(check: str, message: str, fix: str) -> Finding:
     """Something does not work."""
-    return Finding(check, "error", message, mend)
+    return Finding(check, "error", message, fix)

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hhtui.engine.apps.installer import find_uv
 from hhtui.engine.doctor.findings import Finding, error, ok, warning
+from hhtui.engine.install.installer import find_uv
 from hhtui.paths import Home
 from hhtui.text import human_bytes
 
@@ -114,8 +114,8 @@ def _clock() -> Iterator[Finding]:
     except (OSError, AttributeError):
         state = -1
     if state == _TIME_ERROR:
-        mend = "sudo timedatectl set-ntp true; times in logs may jump, apps do not mind"
-        yield warning("clock", f"{now:%Y-%m-%d %H:%M} UTC, but it is not synchronised", mend)
+        fix = "sudo timedatectl set-ntp true; times in logs may jump, apps do not mind"
+        yield warning("clock", f"{now:%Y-%m-%d %H:%M} UTC, but it is not synchronised", fix)
     else:
         yield ok("clock", f"{now:%Y-%m-%d %H:%M} UTC")
 
@@ -124,8 +124,8 @@ def _cgroups(root: Path) -> Iterator[Finding]:
     try:
         controllers = (root / "sys/fs/cgroup/cgroup.controllers").read_text().split()
     except OSError:
-        mend = "boot without systemd.unified_cgroup_hierarchy=0; until then apps have no limits"
-        yield warning("cgroups", "there is no cgroup v2 here", mend)
+        fix = "boot without systemd.unified_cgroup_hierarchy=0; until then apps have no limits"
+        yield warning("cgroups", "there is no cgroup v2 here", fix)
         return
     if "memory" in controllers:
         yield ok("cgroups", f"controllers: {', '.join(controllers)}")
@@ -134,12 +134,12 @@ def _cgroups(root: Path) -> Iterator[Finding]:
     words = "the memory controller is off, as Raspberry Pi OS has it: limits.memory_mb of apps has no effect"
     asked = "cgroup_enable=memory" in _words(root / str(file).lstrip("/"))
     if asked and "cgroup_enable=memory" not in _words(root / "proc/cmdline"):
-        mend = f"reboot: {file} has cgroup_enable=memory already, the running kernel has not"
+        fix = f"reboot: {file} has cgroup_enable=memory already, the running kernel has not"
     elif asked:
-        mend = f"the kernel was asked for it in {file} and has none: sudo apt full-upgrade, then reboot"
+        fix = f"the kernel was asked for it in {file} and has none: sudo apt full-upgrade, then reboot"
     else:
-        mend = f"add ` cgroup_enable=memory cgroup_memory=1` to the end of the one line in {file}, then reboot"
-    yield warning("cgroups", words, mend)
+        fix = f"add ` cgroup_enable=memory cgroup_memory=1` to the end of the one line in {file}, then reboot"
+    yield warning("cgroups", words, fix)
 
 
 def _inotify(root: Path) -> Iterator[Finding]:

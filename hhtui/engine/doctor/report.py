@@ -16,11 +16,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hhtui import __version__
-from hhtui.engine.api.export import exported_record
-from hhtui.engine.backup.records import read_records
+from hhtui.engine.backup.home_files import read_records
 from hhtui.errors import HomeHelperError
 from hhtui.model.config import SECRET_KEYS, Config
 from hhtui.model.config_file import shown
+from hhtui.model.outgoing import outgoing_record
 from hhtui.paths import Home
 from hhtui.storage import read_json_object
 from hhtui.text import sanitise
@@ -130,8 +130,8 @@ def _parts(text: str) -> set[str]:
 def _values(path: Path) -> set[str]:
     from dotenv import dotenv_values
 
-    path.stat()
-    return {value for value in dotenv_values(path, interpolate=False).values() if value}
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:  # line ends in a value are part of it
+        return {value for value in dotenv_values(stream=file, interpolate=False).values() if value}
 
 
 def _passwords(path: Path) -> set[str]:
@@ -143,7 +143,7 @@ def _passwords(path: Path) -> set[str]:
 
 
 def _apps(home: Home) -> list[dict[str, Any]]:
-    return [exported_record(record) for record in read_records(home)[0].values()]
+    return [outgoing_record(record).model_dump(mode="json") for record in read_records(home)[0].values()]
 
 
 def _machine() -> dict[str, Any]:

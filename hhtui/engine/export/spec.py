@@ -1,53 +1,55 @@
-"""One app as every supervisor needs it told: its start, its variables, its limits."""
+"""One app as every supervisor needs it: its start, its variables, its limits."""
 
 from __future__ import annotations
 
-import re
+import os
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hhtui.engine.apps.environment import read_env_file
-from hhtui.engine.apps.installer import Installer
-from hhtui.engine.apps.launch import command_line
-from hhtui.engine.apps.requirements import plan_of
-from hhtui.engine.backup.opening import open_home
-from hhtui.engine.backup.records import read_records
-from hhtui.engine.backup.sources import apps_folders, find_apps
+from hhtui.engine.backup.archive.sources import apps_folders, find_apps
+from hhtui.engine.backup.home_files import open_home, read_records
+from hhtui.engine.discovery.found_app import FoundApp
+from hhtui.engine.discovery.owner_settings import OwnerFiles
+from hhtui.engine.install.installer import Installer
+from hhtui.engine.install.requirements import plan_of
+from hhtui.engine.launch.environment import declared_environment, is_secret
+from hhtui.engine.launch.launch import app_environment, command_line
+from hhtui.engine.process.tree import COOKIE_VARIABLE
 from hhtui.errors import HomeHelperError, UnknownAppError
+from hhtui.model.config import Config
 from hhtui.model.manifest import Manifest
-from hhtui.paths import Home
+from hhtui.model.redis import RedisAccess
+from hhtui.paths import Home, app_id_of
 
-CONTAINER_DATA = "/data"
-CONTAINER_LOGS = "/logs"
-CONTAINER_APP = "/app"
+# Inside a container a home of the usual layout, with one app.
+CONTAINER_HOME = Home.at(Path("/homehelper"), environ={})
+CONTAINER_APP = Path("/app")
+CONTAINER_PYTHON = Path("/usr/local/bin/python")
 # No app's folder is likely to have this name; one that has it is left out.
 REDIS_NAME = "homehelper-redis"
-REDIS_URL = f"redis://{REDIS_NAME}:6379/0"
-LABEL_LENGTH = 63
+# Of the place where it is exported, or of one run.
+_NOT_EXPORTED = ("PATH", "VIRTUAL_ENV", COOKIE_VARIABLE)
 
 
 @dataclass
 class AppSpec:
-    """``argv`` and ``environment`` are complete; ``setup`` are shell commands that build the environment."""
+    """``argv`` and the variables are complete, ``secrets`` are those that nobody else may see; ``setup`` are the shell
+    commands that build the app's environment, ``depends_on`` the ids of apps that are started before it.
+    ``secret_manifest``: its author's manifest holds a secret itself."""
 
     app_id: str
     folder: Path
     manifest: Manifest
     port: int
+    mcp_port: int | None
+    depends_on: list[str]
     argv: list[str]
     environment: dict[str, str]
+    secrets: dict[str, str]
     setup: list[str] = field(default_factory=list)
-
-    @property
-    def version(self) -> str:
-        kept = re.sub(r"[^A-Za-z0-9._-]", "-", self.manifest.version).strip("-.")
-        return kept[:64] or "latest"
-
-    @property
-    def image(self) -> str:
-        """The name of the image that its Dockerfile builds (distribution/reference: no such runs of separators)."""
-        name = re.sub(r"[_-]*-[_-]*|_{3,}", "-", self.app_id).strip("-_")
-        return f"homehelper/{name}:{self.version}"
+    secret_manifest: bool = False
 
     @property
     def python(self) -> bool:
@@ -56,17 +58,19 @@ class AppSpec:
 
 
 def specs_of(root: str, chosen: list[str], *, container: bool) -> tuple[list[AppSpec], list[str]]:
-    """The chosen apps (all without any named), and notes about what cannot be told; UnknownAppError.
+    """The chosen apps (all without any named), and notes about what cannot be expressed; UnknownAppError.
 
     ``container`` has the paths inside a container, else those of this machine.
     """
     home, config, notes = open_home(root)
-    found = find_apps([path for _, path in apps_folders(home, config)])
+    settings = OwnerFiles(home.app_settings_dir)
+    settings.look()
+    apps = find_apps([path for _, path in apps_folders(home, config)])
+    found = {app_id: settings.applied(app) for app_id, app in apps.items()}
     for name in chosen:
         if name not in found:
             raise UnknownAppError(f"there is no app {name[:80]!r}; known: {', '.join(found) or 'none'}")
-    _, ports, _ = read_records(home)
-    free = iter(port for port in range(config.process_manager.port_range.start, 65536) if port not in ports.values())
+    ports = _Ports(home, config)
     specs: list[AppSpec] = []
     for app_id, app in found.items():
         if chosen and app_id not in chosen:
@@ -77,76 +81,97 @@ def specs_of(root: str, chosen: list[str], *, container: bool) -> tuple[list[App
         if app.manifest is None:
             notes.append(f"{app_id}: left out: {app.error}")
             continue
-        port = ports.get(app_id) or next(free)
-        values, python = _places(home, app_id, app.path, port, container=container)
+        needed = [_id_of(name, found) for name in app.manifest.depends_on]
         try:
-            argv = command_line(CONTAINER_PATH if container else app.path, app.manifest, values, python)
-            variables = read_env_file(app.path, app.manifest.env_file) if app.manifest.env_file else {}
+            specs.append(_spec(home, app, app.manifest, ports, needed, notes, container=container))
         except HomeHelperError as error:
             notes.append(f"{app_id}: left out: {error.message}")
-            continue
-        environment = {
-            "PYTHONUNBUFFERED": "1",
-            "PORT": str(port),
-            "HOMEHELPER_PORT": str(port),
-            "HOMEHELPER_APP_ID": app_id,
-            "HOMEHELPER_DATA_DIR": str(values["data_dir"]),
-            "HOMEHELPER_LOGS_DIR": str(values["logs_dir"]),
-            **({"REDIS_URL": str(values["redis_url"])} if values["redis_url"] else {}),
-            **variables,
-            **app.manifest.environment,
-        }
-        plan = plan_of(app)
-        setup = []
-        if plan is not None:
-            if plan.words:
-                setup.append(_words(["pip", "install", "--no-cache-dir", *plan.words]))
-            setup += [command for _, command in plan.commands]
-        if app.manifest.sleeps:
-            notes.append(f"{app_id}: runs always there; only HomeHelper starts it by its first visit")
-        specs.append(AppSpec(app_id, app.path, app.manifest, port, argv, environment, setup))
     return specs, notes
 
 
-CONTAINER_PATH = Path(CONTAINER_APP)
+def write_files(folder: Path, files: dict[str, str]) -> None:
+    """Write texts by their names below ``folder``; a ``.env`` holds secrets, and nobody else may read it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        path = folder / name
+        path.unlink(missing_ok=True)
+        mode = 0o600 if name.endswith(".env") else 0o644
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), "w") as file:
+            file.write(text)
 
 
-def _places(home: Home, app_id: str, folder: Path, port: int, *, container: bool) -> tuple[dict[str, str | None], Path]:
-    if container:
-        values: dict[str, str | None] = {
-            "port": str(port),
-            "data_dir": CONTAINER_DATA,
-            "logs_dir": CONTAINER_LOGS,
-            "redis_url": REDIS_URL,
-            "app_dir": CONTAINER_APP,
-        }
-        return values, Path("python")
+class _Ports:
+    """The apps' ports, and free ones for those that have none yet."""
+
+    def __init__(self, home: Home, config: Config) -> None:
+        self._assigned = read_records(home)[1]
+        start = config.process_manager.port_range.start
+        self._free = (port for port in range(start, 65536) if port not in self._assigned.values())
+
+    def of(self, app_id: str) -> int:
+        return self._assigned.get(app_id) or next(self._free)
+
+    def of_mcp(self, app_id: str) -> int:
+        return self.of(f"{app_id}:mcp")
+
+
+def _id_of(name: str, found: Mapping[str, FoundApp]) -> str:
+    """An app that is named by its id or, as published manifests do, by its name."""
+    if name in found:
+        return name
+    return next((i for i, app in found.items() if app.manifest and app.manifest.name == name), app_id_of(name) or name)
+
+
+def _spec(
+    home: Home,
+    app: FoundApp,
+    manifest: Manifest,
+    ports: _Ports,
+    depends_on: list[str],
+    notes: list[str],
+    *,
+    container: bool,
+) -> AppSpec:
+    declared = declared_environment(app, home.config_dir)
+    notes += [f"{app.app_id}: {warning}" for warning in declared.warnings]
+    port = app.owner.port or ports.of(app.app_id)
+    mcp_port = ports.of_mcp(app.app_id) if manifest.config.mcp_server else None
+    place = CONTAINER_HOME if container else home
+    folder = CONTAINER_APP if container else app.path
+    python = CONTAINER_PYTHON if container else Installer(home).python(app.app_id)
+    host = REDIS_NAME if container else "127.0.0.1"
+    redis = RedisAccess(url=f"redis://{host}:6379/0", host=host, port=6379)
     values = {
         "port": str(port),
-        "data_dir": str(home.app_data(app_id)),
-        "logs_dir": str(home.app_logs(app_id)),
-        "redis_url": "redis://127.0.0.1:6379/0",
+        "mcp_port": str(mcp_port) if mcp_port is not None else None,
+        "data_dir": str(place.app_data(app.app_id)),
+        "logs_dir": str(place.app_logs(app.app_id)),
+        "redis_url": redis.url,
+        "db_url": declared.values.get("DATABASE_URL", ""),
         "app_dir": str(folder),
     }
-    return values, Installer(home).python(app_id)
-
-
-def _words(words: list[str]) -> str:
-    import shlex
-
-    return shlex.join(words)
-
-
-def label(app_id: str, length: int = LABEL_LENGTH) -> str:
-    """The id as an RFC 1035 label, as services elsewhere are named: no underscore, a letter first."""
-    name = re.sub(r"_", "-", app_id)
-    return (name if name[:1].isalpha() else f"app-{name}")[:length].strip("-")
-
-
-def dockerfile(spec: AppSpec) -> str:
-    """An image of the app: what it needs installed, then its folder."""
-    base = "python:3.13-slim" if spec.python or spec.setup else "debian:stable-slim"
-    lines = [f"FROM {base}", f"WORKDIR {CONTAINER_APP}", "COPY . ."]
-    lines += [f"RUN {command}" for command in (" && ".join(c.splitlines()) for c in spec.setup)]
-    lines += [f"RUN mkdir -p {CONTAINER_DATA} {CONTAINER_LOGS}"]
-    return "\n".join(lines) + "\n"
+    argv = command_line(folder, manifest, values, Path("python") if container else python)
+    variables = app_environment(
+        app, declared, home=place, port=port, redis=redis, instance="", python=python, mcp_port=mcp_port, environ={}
+    )
+    for name in _NOT_EXPORTED:
+        variables.pop(name, None)
+    secrets = {name: value for name, value in variables.items() if any(secret in value for secret in declared.secrets)}
+    # Whatever is not written in the manifest comes from a file that is there to be kept apart.
+    written = {name: value.replace("$${", "${") for name, value in manifest.environment.items()}
+    secrets |= {name: value for name, value in declared.values.items() if value != written.get(name)}
+    plan = plan_of(app)
+    setup = []
+    if plan is not None:
+        if plan.words:
+            setup.append(shlex.join(["pip", "install", "--no-cache-dir", *plan.words]))
+        setup += [command for _, command in plan.commands]
+    if manifest.sleeps:
+        notes.append(f"{app.app_id}: runs always there; only HomeHelper starts it by its first visit")
+    author = (app.by_author or app).manifest or manifest
+    by_author = author.environment.items()
+    in_manifest = bool(secrets.items() & by_author) or any(is_secret(name, text) for name, text in by_author)
+    public = {name: value for name, value in variables.items() if name not in secrets}
+    return AppSpec(
+        app.app_id, app.path, manifest, port, mcp_port, depends_on, argv, public, secrets, setup, in_manifest
+    )

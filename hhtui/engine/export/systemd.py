@@ -1,12 +1,19 @@
-"""Apps as systemd services (systemd.service(5), systemd.exec(5), systemd.resource-control(5), systemd.time(7))."""
+"""Apps as systemd services (systemd.service(5), systemd.exec(5), systemd.resource-control(5), systemd.time(7)).
+
+``homehelper-<app_id>.service``, its ``.timer``, and what is secret in its ``.env`` alone: anybody may read a unit with
+``systemctl show``, wherever its file lies.
+"""
 
 from __future__ import annotations
 
 import re
 
-from hhtui.engine.export.quoting import quoted
 from hhtui.engine.export.spec import AppSpec
+from hhtui.engine.launch.environment import DATABASE_VARIABLE
 
+# Where an administrator's units are (systemd.unit(5), "Unit File Load Path"), and so the files that they name.
+UNIT_FOLDER = "/etc/systemd/system"
+_SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _RESTARTS = {"always": "always", "on-failure": "on-failure", "never": "no"}
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 _FIELD = re.compile(r"(\*|\d+(-\d+)?)(/\d+)?(,(\d+(-\d+)?)(/\d+)?)*\Z")
@@ -18,7 +25,7 @@ def unit_name(app_id: str) -> str:
 
 
 def systemd_files(specs: list[AppSpec], notes: list[str]) -> dict[str, str]:
-    """A ``.service`` an app, and a ``.timer`` where it is scheduled."""
+    """A ``.service`` an app, a ``.timer`` where it is scheduled, and a ``.env`` where it has secrets."""
     files: dict[str, str] = {}
     known = {spec.app_id for spec in specs}
     for spec in specs:
@@ -30,6 +37,11 @@ def systemd_files(specs: list[AppSpec], notes: list[str]) -> dict[str, str]:
                     f"{spec.app_id}: its schedule {spec.manifest.schedule!r} has no form in systemd's calendar"
                 )
         files[unit_name(spec.app_id)] = _service(spec, known, scheduled=calendar is not None)
+        if spec.secrets:
+            files[_secrets_file(spec.app_id)] = "".join(f"{name}={_env_value(v)}\n" for name, v in spec.secrets.items())
+            notes.append(
+                f"{spec.app_id}: its secrets are in {_secrets_file(spec.app_id)}: put it into {UNIT_FOLDER}, too"
+            )
         if calendar is not None:
             files[f"homehelper-{spec.app_id}.timer"] = (
                 f"[Unit]\nDescription={_text(spec.manifest.name)}, by its schedule\n\n"
@@ -40,7 +52,7 @@ def systemd_files(specs: list[AppSpec], notes: list[str]) -> dict[str, str]:
 
 def _service(spec: AppSpec, known: set[str], *, scheduled: bool) -> str:
     manifest = spec.manifest
-    needed = " ".join(unit_name(name) for name in manifest.depends_on if name in known)
+    needed = " ".join(unit_name(name) for name in spec.depends_on if name in known)
     restart = manifest.restart
     unit = [f"Description={_text(manifest.name)}", f"After=network-online.target {needed}".rstrip()]
     unit += ["Wants=network-online.target"]
@@ -50,9 +62,11 @@ def _service(spec: AppSpec, known: set[str], *, scheduled: bool) -> str:
     service = [
         "Type=oneshot" if scheduled else "Type=exec",
         f"WorkingDirectory={_path(str(spec.folder))}",
-        f"ExecStart={' '.join(_word(word) for word in spec.argv)}",
+        f"ExecStart={' '.join(_word(word, spec.secrets.get(DATABASE_VARIABLE)) for word in spec.argv)}",
     ]
-    service += [f"Environment={_assignment(f'{name}={value}')}" for name, value in spec.environment.items()]
+    service += [f"Environment={_quoted(f'{name}={value}')}" for name, value in spec.environment.items()]
+    if spec.secrets:
+        service.append(f"EnvironmentFile={UNIT_FOLDER}/{_secrets_file(spec.app_id)}")
     if not scheduled:
         service += [f"Restart={_RESTARTS[restart.policy]}", f"RestartSec={restart.backoff_seconds:g}"]
     service += [f"KillSignal={manifest.stop.signal}", f"TimeoutStopSec={manifest.stop.timeout_seconds:g}"]
@@ -67,19 +81,32 @@ def _service(spec: AppSpec, known: set[str], *, scheduled: bool) -> str:
     return "\n".join(f"[{name}]\n" + "\n".join(lines) + "\n" for name, lines in sections.items())
 
 
-def _word(text: str) -> str:
-    """One word of ExecStart=."""
-    return _quoted(text.replace("$", "$$"))
+def _secrets_file(app_id: str) -> str:
+    return f"homehelper-{app_id}.env"
 
 
-def _assignment(text: str) -> str:
-    """One NAME=value of Environment=, where ``$`` has no meaning."""
-    return _quoted(text)
+def _env_value(value: str) -> str:
+    """A value of an EnvironmentFile=, whose quotes may span lines (systemd.exec(5))."""
+    if "'" not in value:
+        return f"'{value}'"
+    return '"' + re.sub(r'(["\\`$])', r"\\\1", value) + '"'
+
+
+def _word(text: str, database: str | None) -> str:
+    """One word of ExecStart=; the address of the ``database``, which is secret, is put in from its variable."""
+    parts = text.split(database) if database else [text]
+    return _quoted(f"${{{DATABASE_VARIABLE}}}".join(part.replace("$", "$$") for part in parts))
 
 
 def _quoted(text: str) -> str:
-    """The escapes of systemd.syntax(7) are those of ``quoted``."""
-    return quoted(text.replace("%", "%%"))
+    """A text in double quotes, as systemd.syntax(7) has it; ``%`` begins a specifier."""
+    text = text.replace("%", "%%")
+    return f'"{"".join(_SHORT.get(c) or (c if c.isprintable() else _escaped(c)) for c in text)}"'
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
 def _path(text: str) -> str:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from hhtui.engine.hardware.folder_size import folder_size
-from hhtui.model.app_sizes import AppSizes, FolderSize
+from hhtui.model.app import AppSizes, FolderSize
 from hhtui.model.event import utc_now
 
 KEPT_SECONDS = 60.0
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
@@ -64,7 +66,7 @@ class AppSizesCounter:
     async def _count(self, app_id: str, known: _Known, folders: dict[str, Path]) -> None:
         async with self._turn:
             for name, folder in folders.items():
-                size = await _in_a_thread(partial(folder_size, folder, lambda: self._stopped))
+                size = await in_a_thread(partial(folder_size, folder, lambda: self._stopped))
                 known.sizes = known.sizes.model_copy(update={name: size or FolderSize()})
         known.sizes = known.sizes.model_copy(update={"measuring": False, "measured_at": utc_now()})
         known.at = self._clock()
@@ -72,15 +74,63 @@ class AppSizesCounter:
         self._known = {app: kept for app, kept in self._known.items() if app in self._apps()}
 
 
-async def _in_a_thread(work: Callable[[], FolderSize | None]) -> FolderSize | None:
+async def in_a_thread(work: Callable[[], Result]) -> Result:
     """``work``'s result from a thread that nobody waits for when the process ends."""
     loop = asyncio.get_running_loop()
-    result: asyncio.Future[FolderSize | None] = loop.create_future()
+    result: asyncio.Future[Result] = loop.create_future()
 
     def run() -> None:
-        size = work()
+        found = work()
         with contextlib.suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(lambda: None if result.done() else result.set_result(size))
+            loop.call_soon_threadsafe(lambda: None if result.done() else result.set_result(found))
 
     threading.Thread(target=run, name="engine-sizes", daemon=True).start()
     return await result
+
+
+# st_blocks counts in these whatever the file system's own block is: stat(2).
+_BLOCK = 512
+MOST_ENTRIES = 500_000
+LONGEST = 30.0
+
+
+def folder_mb(folder: Path, given_up: Callable[[], bool] = lambda: False) -> float | None:
+    """The allocated size of ``folder`` in MB; None if it is not there or cannot be counted as a whole. Blocks."""
+    found = folder_size(folder, given_up)
+    return round(found.size_bytes / 2**20, 1) if found is not None and found.whole else None
+
+
+def folder_size(folder: Path, given_up: Callable[[], bool] = lambda: False) -> FolderSize | None:
+    """What is allocated below ``folder``; links and other file systems are not followed, hard links count once.
+
+    None if the folder is not there. Counting ends after half a minute, at half a million entries, and as soon as
+    ``given_up`` says so. Blocks: for a thread.
+    """
+    try:
+        device = folder.stat().st_dev
+    except (OSError, ValueError):
+        return None
+    deadline = time.monotonic() + LONGEST
+    waiting, linked = [os.fspath(folder)], set[int]()
+    size = entries = 0
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as scan:
+                for entry in scan:
+                    entries += 1
+                    if entries > MOST_ENTRIES or time.monotonic() > deadline or given_up():
+                        return FolderSize(size_bytes=size, entries=entries, whole=False)
+                    try:
+                        status = entry.stat(follow_symlinks=False)
+                        if status.st_dev != device or (status.st_nlink > 1 and status.st_ino in linked):
+                            continue
+                        if entry.is_dir(follow_symlinks=False):
+                            waiting.append(entry.path)
+                        elif status.st_nlink > 1:
+                            linked.add(status.st_ino)
+                        size += status.st_blocks * _BLOCK
+                    except OSError:
+                        continue
+        except OSError:
+            continue
+    return FolderSize(size_bytes=size, entries=entries)

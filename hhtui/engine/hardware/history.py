@@ -93,10 +93,10 @@ class MetricsHistory:
         self._fine_since = 0.0
         self._coarse_bucket: list[Values] = []
         self._coarse_time: int | None = None
-        self._waiting: deque[Row] = deque(maxlen=_MOST_WAITING)
+        self.waiting: deque[Row] = deque(maxlen=_MOST_WAITING)
         self._database: sqlite3.Connection | None = None
         self._lock = asyncio.Lock()
-        self._writing: asyncio.Task[None] | None = None
+        self.writing: asyncio.Task[None] | None = None
 
     def add(self, metrics: SystemMetrics) -> None:
         """Keep one sample; never blocks."""
@@ -111,8 +111,8 @@ class MetricsHistory:
         slot_time = int(self._wall_clock() // COARSE_STEP) * COARSE_STEP
         if self._coarse_time is not None and slot_time != self._coarse_time:
             self._close_coarse_bucket()
-            if self._writing is None or self._writing.done():
-                self._writing = asyncio.get_running_loop().create_task(self._write(), name="metrics history")
+            if self.writing is None or self.writing.done():
+                self.writing = asyncio.get_running_loop().create_task(self.write(), name="metrics history")
         self._coarse_time = slot_time
         self._coarse_bucket.append(values)
 
@@ -136,10 +136,10 @@ class MetricsHistory:
 
     async def close(self) -> None:
         """Write what is left and close the file."""
-        if self._writing:
-            await asyncio.gather(self._writing, return_exceptions=True)
+        if self.writing:
+            await asyncio.gather(self.writing, return_exceptions=True)
         self._close_coarse_bucket()
-        await self._write()
+        await self.write()
         async with self._lock:
             await asyncio.get_running_loop().run_in_executor(None, self._disconnect)
 
@@ -150,7 +150,7 @@ class MetricsHistory:
 
     def _close_coarse_bucket(self) -> None:
         if self._coarse_time is not None and self._coarse_bucket:
-            self._waiting.append((self._coarse_time, merged(self._coarse_bucket)))
+            self.waiting.append((self._coarse_time, merged(self._coarse_bucket)))
         self._coarse_bucket = []
         self._coarse_time = None
 
@@ -166,20 +166,21 @@ class MetricsHistory:
         ]
 
     def _held_rows(self) -> list[Row]:
-        rows = list(self._waiting)
+        rows = list(self.waiting)
         if self._coarse_time is not None and self._coarse_bucket:
             rows.append((self._coarse_time, merged(self._coarse_bucket)))
         return rows
 
-    async def _write(self) -> None:
+    async def write(self) -> None:
+        """Write what waits to the file."""
         async with self._lock:
-            rows = list(self._waiting)
+            rows = list(self.waiting)
             if not rows:
                 return
             written = await asyncio.get_running_loop().run_in_executor(None, self._write_rows, rows)
             for row in rows if written else ():
                 with contextlib.suppress(ValueError):
-                    self._waiting.remove(row)
+                    self.waiting.remove(row)
 
     def _write_rows(self, rows: list[Row]) -> bool:
         marks = ", ".join("?" * (len(_FIELDS) + 2))
@@ -219,7 +220,7 @@ class MetricsHistory:
             except (sqlite3.Error, ValueError) as error:
                 self._disconnect()
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF in _PASSING_ERRORS:
-                    self._told(f"the metrics' history cannot be kept in {self._path}: {error}")
+                    self._report(f"the metrics' history cannot be kept in {self._path}: {error}")
                     return False
                 kept = set_aside(self._path)
                 for companion in ("-wal", "-shm"):
@@ -227,7 +228,7 @@ class MetricsHistory:
                         self._path.with_name(self._path.name + companion).unlink()
                 _log.warning("the metrics' history was broken (%s) and is begun anew; kept as %s", error, kept)
             except OSError as error:
-                self._told(f"the metrics' history cannot be kept in {self._path}: {error.strerror or error}")
+                self._report(f"the metrics' history cannot be kept in {self._path}: {error.strerror or error}")
                 return False
             else:
                 self.problem = None
@@ -267,7 +268,7 @@ class MetricsHistory:
             with contextlib.suppress(Exception):
                 database.close()
 
-    def _told(self, problem: str) -> None:
+    def _report(self, problem: str) -> None:
         if self.problem is None:
             _log.warning(problem)
         self.problem = problem

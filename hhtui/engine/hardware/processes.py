@@ -1,4 +1,4 @@
-"""The machine's busiest processes, looked at only when somebody asks: proc_pid_stat(5), proc_pid_comm(5).
+"""The machine's processes: what each uses, who is whose child, and which are the busiest.
 
 Command lines and environments stay unread by whoever asks: they may hold secrets.
 """
@@ -6,38 +6,87 @@ Command lines and environments stay unread by whoever asks: they may hold secret
 from __future__ import annotations
 
 import asyncio
-import os
-import pwd
 import time
 from collections.abc import Callable, Mapping
-from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
-from hhtui.model.process import AppProcess, MachineProcess
+import psutil
+
+from hhtui.engine.process.identity import TICKS_PER_SECOND, Stat, read_stat
+from hhtui.model.app import AppProcess
+from hhtui.model.metrics import MachineProcess
 
 # What was seen longer ago than this says nothing of now (seconds).
 _OLDEST_BEFORE = 15.0
 _FIRST_SPAN = 0.5
-_TICK = 1 / os.sysconf("SC_CLK_TCK")
-_PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+class Use(NamedTuple):
+    """CPU seconds of the process itself and of children that it waited for, and resident memory in bytes."""
+
+    own_seconds: float
+    children_seconds: float
+    rss_bytes: int
+
+
+class ProcessReader:
+    """Remembers a psutil.Process for each process asked about; another object with these methods can stand in.
+
+    Sessions and start times in ticks come from ``read_stat``: psutil has no sessions, and its start time is a wall
+    clock's, which a Pi without one moves when it gets the time.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[int, psutil.Process]] = {}
+
+    def pids(self) -> set[int]:
+        """Every process there is."""
+        present = set(psutil.pids())
+        for pid in self._known.keys() - present:
+            del self._known[pid]
+        return present
+
+    def stat(self, pid: int) -> Stat | None:
+        """Name, parent, session and start time; None if it is gone."""
+        return read_stat(pid)
+
+    def use(self, stat: Stat) -> Use | None:
+        """What that very process uses; None if it is gone."""
+        try:
+            process = self._process(stat)
+            times = process.cpu_times()
+            rss = process.memory_info().rss
+        except psutil.Error:
+            return None
+        return Use(times.user + times.system, times.children_user + times.children_system, rss)
+
+    def user(self, stat: Stat) -> str:
+        """The user that it runs as now; "" if it is gone."""
+        try:
+            return self._process(stat).username()
+        except psutil.Error:
+            return ""
+
+    def _process(self, stat: Stat) -> psutil.Process:
+        known = self._known.get(stat.pid)
+        if known is None or known[0] != stat.start_ticks:
+            known = stat.start_ticks, psutil.Process(stat.pid)
+            self._known[stat.pid] = known
+        return known[1]
 
 
 class _Seen(NamedTuple):
-    name: str
-    parent: int
-    session: int
-    ticks: int
-    start_ticks: int
-    rss_pages: int
-    uid: int
+    stat: Stat
+    seconds: float
+    memory_mb: float
+    user: str
 
 
 class MachineProcesses:
     """``top`` compares with the look before, or waits half a second between two if nobody asked lately."""
 
-    def __init__(self, proc: Path = Path("/proc"), clock: Callable[[], float] = time.monotonic) -> None:
-        self._proc = str(proc)
+    def __init__(self, reader: ProcessReader | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._reader = reader or ProcessReader()
         self._clock = clock
         self._before: dict[int, _Seen] = {}
         self._at = float("-inf")
@@ -45,7 +94,7 @@ class MachineProcesses:
         self._lock = asyncio.Lock()
 
     async def top(self, apps: Mapping[int, str], count: int) -> list[MachineProcess]:
-        """The ``count`` busiest, by CPU and then by memory; ``apps`` tells which app a known process belongs to.
+        """The ``count`` busiest, by CPU and then by memory; ``apps`` says which app a known process belongs to.
 
         Descendants of an app's process belong to it, too.
         """
@@ -62,12 +111,12 @@ class MachineProcesses:
         return [
             AppProcess(
                 pid=pid,
-                ppid=process.parent,
-                name=process.name,
-                user=_user(process.uid),
+                ppid=process.stat.parent,
+                name=process.stat.name,
+                user=process.user,
                 cpu_percent=percents.get(pid),
-                memory_mb=round(process.rss_pages * _PAGE_MB, 1),
-                seconds=round(max(now - process.start_ticks * _TICK, 0), 1),
+                memory_mb=process.memory_mb,
+                seconds=round(max(now - process.stat.start_ticks / TICKS_PER_SECOND, 0), 1),
             )
             for pid in _tree_of(root, seen)
             for process in (seen[pid],)
@@ -93,15 +142,15 @@ class MachineProcesses:
         for pid, process in seen.items():
             before = self._before.get(pid)
             percent = None
-            if before is not None and before.start_ticks == process.start_ticks:
-                percent = round(max(process.ticks - before.ticks, 0) * _TICK / span * 100, 1)
+            if before is not None and before.stat.start_ticks == process.stat.start_ticks:
+                percent = round(max(process.seconds - before.seconds, 0) / span * 100, 1)
             found.append(
                 MachineProcess(
                     pid=pid,
-                    name=process.name,
-                    user=_user(process.uid),
+                    name=process.stat.name,
+                    user=process.user,
                     cpu_percent=percent,
-                    memory_mb=round(process.rss_pages * _PAGE_MB, 1),
+                    memory_mb=process.memory_mb,
                     app_id=_app_of(pid, seen, apps),
                 )
             )
@@ -110,23 +159,12 @@ class MachineProcesses:
 
     def _look(self) -> dict[int, _Seen]:
         seen: dict[int, _Seen] = {}
-        for entry in os.listdir(self._proc):
-            if entry.isdigit() and (process := self._read(entry)) is not None:
-                seen[int(entry)] = process
+        for pid in self._reader.pids():
+            stat = self._reader.stat(pid)
+            use = self._reader.use(stat) if stat is not None else None
+            if stat is not None and use is not None:
+                seen[pid] = _Seen(stat, use.own_seconds, round(use.rss_bytes / 2**20, 1), self._reader.user(stat))
         return seen
-
-    def _read(self, pid: str) -> _Seen | None:
-        try:
-            with open(f"{self._proc}/{pid}/stat", "rb") as file:
-                data = file.read(4096)
-                uid = os.fstat(file.fileno()).st_uid
-            start, end = data.index(b"(") + 1, data.rindex(b")")
-            fields = data[end + 2 :].split(b" ", 22)
-            ticks = int(fields[11]) + int(fields[12])
-            name = data[start:end].decode("utf-8", "replace")
-            return _Seen(name, int(fields[1]), int(fields[3]), ticks, int(fields[19]), int(fields[21]), uid)
-        except (OSError, ValueError, IndexError):
-            return None
 
 
 def _app_of(pid: int, seen: Mapping[int, _Seen], apps: Mapping[int, str]) -> str | None:
@@ -134,9 +172,9 @@ def _app_of(pid: int, seen: Mapping[int, _Seen], apps: Mapping[int, str]) -> str
         if pid in apps:
             return apps[pid]
         process = seen.get(pid)
-        if process is None or process.parent <= 1:
+        if process is None or process.stat.parent <= 1:
             return None
-        pid = process.parent
+        pid = process.stat.parent
     return None
 
 
@@ -145,10 +183,10 @@ def _tree_of(root: int, seen: Mapping[int, _Seen]) -> list[int]:
         return []
     children: dict[int, list[int]] = {}
     for pid in sorted(seen):
-        children.setdefault(seen[pid].parent, []).append(pid)
+        children.setdefault(seen[pid].stat.parent, []).append(pid)
     found: dict[int, None] = {}
     # One that lost its parent stays in the session: it stands behind the tree, with what it started.
-    waiting = [pid for pid in sorted(seen, reverse=True) if seen[pid].session == root and pid != root] + [root]
+    waiting = [pid for pid in sorted(seen, reverse=True) if seen[pid].stat.session == root and pid != root] + [root]
     while waiting:
         pid = waiting.pop()
         if pid in found:
@@ -158,9 +196,15 @@ def _tree_of(root: int, seen: Mapping[int, _Seen]) -> list[int]:
     return list(found)
 
 
-@lru_cache(maxsize=256)
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+def proportional_memory_mb(pids: tuple[int, ...]) -> float | None:
+    """The processes' PSS, in which shared pages count once; None if none may be read.
+
+    The kernel walks every page for it, so this is for asking now and then, off the event loop.
+    """
+    found: list[int] = []
+    for pid in pids:
+        try:
+            found.append(psutil.Process(pid).memory_full_info().pss)
+        except psutil.Error:
+            continue
+    return round(sum(found) / 2**20, 1) if found else None

@@ -1,30 +1,29 @@
-"""One reading of the whole machine, from the kernel's files below any root."""
+"""One reading of the whole machine: psutil's figures, and what a Pi has beside them from the kernel's own files."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hhtui.engine.hardware.board import read_board
-from hhtui.engine.hardware.cpu import CpuReader, parse_loadavg
-from hhtui.engine.hardware.disks import DiskReader, Statvfs, resolved_home
-from hhtui.engine.hardware.fan import FanReader
-from hhtui.engine.hardware.firmware import FirmwareTool
-from hhtui.engine.hardware.memory import memory_of, parse_meminfo, swap_of
-from hhtui.engine.hardware.network import NetworkReader
-from hhtui.engine.hardware.sensor_files import SensorFiles, decimal
-from hhtui.engine.hardware.temperature import TemperatureReader
-from hhtui.engine.hardware.throttling import ThrottlingReader
-from hhtui.model.metrics import Hardware, PowerMetrics, ThrottlingMetrics
+from hhtui.engine.hardware.machine import Machine, memory_of, swap_of
+from hhtui.engine.hardware.sensors.board import read_board
+from hhtui.engine.hardware.sensors.cpu import CpuReader
+from hhtui.engine.hardware.sensors.disks import DiskReader, resolved_home
+from hhtui.engine.hardware.sensors.fan import FanReader
+from hhtui.engine.hardware.sensors.firmware import FirmwareTool
+from hhtui.engine.hardware.sensors.network import NetworkReader
+from hhtui.engine.hardware.sensors.sensor_files import SensorFiles
+from hhtui.engine.hardware.sensors.temperature import TemperatureReader
+from hhtui.engine.hardware.sensors.throttling import ThrottlingReader
+from hhtui.model.metrics import Hardware, LoadMetrics, PowerMetrics, ThrottlingMetrics
 
 _LIVE = Path("/")
 _SENSORS_GOOD_FOR = 60.0
 
 
 class HardwareReader:
-    """Reads the machine whose files are below ``sysroot``; ``home`` is the path of the home on that machine.
+    """Reads ``machine``, whose sensors' files are below ``sysroot``; ``home`` is the path of the home on it.
 
     ``read`` takes well under 5 ms, starts no process and raises nothing for what a file holds. Rates are since the
     reading before, the first ones since the reader was built. ``tool`` is vcgencmd, looked for on a live Pi.
@@ -36,16 +35,17 @@ class HardwareReader:
         home: Path | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
-        statvfs: Callable[[str], Statvfs] = os.statvfs,
+        machine: Machine | None = None,
         tool: FirmwareTool | None = None,
     ) -> None:
         self._files = files = SensorFiles(sysroot)
         self._clock = clock
         self._board = read_board(files)
         self._boot_id = files.text("proc/sys/kernel/random/boot_id")
-        self._cpu = CpuReader(files)
-        self._disks = DiskReader(files, resolved_home(sysroot, home), clock, statvfs)
-        self._network = NetworkReader(files, clock)
+        self._machine = machine = machine or Machine()
+        self._cpu = CpuReader(machine)
+        self._disks = DiskReader(machine, files, resolved_home(sysroot, home), clock)
+        self._network = NetworkReader(machine, files, clock)
         self._temperature = TemperatureReader(files)
         self._fan = FanReader(files)
         self._throttling = ThrottlingReader(files)
@@ -57,24 +57,23 @@ class HardwareReader:
     def read(self) -> Hardware:
         """The machine now."""
         self._look_for_sensors()
-        files, tool = self._files, self._tool
-        meminfo = parse_meminfo(files.read("proc/meminfo"))
+        machine, tool = self._machine, self._tool
+        one, five, fifteen = machine.load() or (None, None, None)
         disk, disks = self._disks.read()
-        uptime = decimal((files.read("proc/uptime") or b"").partition(b" ")[0])
         return Hardware(
             cpu=self._cpu.read(),
-            memory=memory_of(meminfo),
+            memory=memory_of(machine.memory()),
             disk=disk,
             temperature=self._temperature.read(tool.temperature if tool else None),
-            swap=swap_of(meminfo),
+            swap=swap_of(machine.swap()),
             disks=disks,
-            load=parse_loadavg(files.read("proc/loadavg")),
+            load=LoadMetrics(one_minute=one, five_minutes=five, fifteen_minutes=fifteen),
             network=self._network.read(),
             fan=self._fan.read(),
             throttling=self.read_throttling(),
             power=(tool.power if tool else None) or PowerMetrics(),
             board=self._board,
-            uptime_seconds=uptime,
+            uptime_seconds=machine.uptime(),
             boot_id=self._boot_id,
         )
 

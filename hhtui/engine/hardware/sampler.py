@@ -1,4 +1,4 @@
-"""When the machine and the apps are measured, and who is told."""
+"""When the machine and the apps are measured, and who gets it."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hhtui.engine.hardware.app_usage import AppTrees, Root, TreeUsage, proportional_memory_mb
-from hhtui.engine.hardware.folder_size import folder_mb
+import psutil
+
+from hhtui.engine.hardware.app_sizes import folder_mb
+from hhtui.engine.hardware.app_usage import AppTrees, Root, TreeUsage
 from hhtui.engine.hardware.history import MetricsHistory
-from hhtui.engine.hardware.power_alarm import PowerAlarm
+from hhtui.engine.hardware.processes import proportional_memory_mb
 from hhtui.engine.hardware.reader import HardwareReader
-from hhtui.engine.hardware.throttling import change
+from hhtui.engine.hardware.sensors.throttling import PowerAlarm, change
+from hhtui.engine.tasks import TaskKeeper, end_tasks
 from hhtui.model.app import ResourceUsage
 from hhtui.model.event import utc_now
 from hhtui.model.metrics import ProcessMetrics, SystemMetrics, ThrottlingMetrics
-from hhtui.model.redis_status import RedisStatus
+from hhtui.model.redis import RedisStatus
 
 WATCHED_INTERVAL = 2.0
 FOLDER_INTERVAL = 600.0
 _SLOW_INTERVAL, _SLOW_INTERVAL_WATCHED = 60.0, 10.0
-_SHORTEST_INTERVAL = 1.0
+SHORTEST_INTERVAL = 1.0
 # A first sample right at the start would have no span to measure CPU time over.
-_FIRST_AFTER = 1.0
+FIRST_AFTER = 1.0
 # Whoever asks more often gets the last sample: over less, CPU figures are noise.
 _FRESH = 0.25
-_PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
 
 _log = logging.getLogger(__name__)
 
@@ -54,8 +56,9 @@ class _Folder(NamedTuple):
 class MetricsSampler:
     """Measures every ``interval()`` seconds, every 2 s while somebody watches, and when asked; all from one pass.
 
-    ``publish`` gets each timed sample, ``on_throttled`` a dict for an event when the power supply's or the
-    temperature's state changes, ``history`` every sample. Nothing here blocks the loop.
+    ``publish`` gets each timed sample, ``on_folders`` what apps use once their folders are counted, after a sample;
+    ``on_throttled`` a dict for an event when the power supply's or the temperature's state changes, ``history`` every
+    sample. Nothing here blocks the loop.
     """
 
     def __init__(
@@ -66,17 +69,21 @@ class MetricsSampler:
         interval: Callable[[], float],
         publish: Callable[[SystemMetrics], None] | None = None,
         *,
+        on_folders: Callable[[dict[str, ResourceUsage]], None] | None = None,
         on_throttled: Callable[[dict[str, Any]], None] | None = None,
         history: MetricsHistory | None = None,
         trees: AppTrees | None = None,
         clock: Callable[[], float] = time.monotonic,
+        tasks: TaskKeeper | None = None,
     ) -> None:
+        self._tasks = tasks or TaskKeeper()
         self.usage: dict[str, ResourceUsage] = {}
         self._reader = reader
         self._apps = apps
         self._redis = redis
         self._interval = interval
         self._publish = publish
+        self._on_folders = on_folders
         self._on_throttled = on_throttled
         self._history = history
         self._clock = clock
@@ -84,8 +91,9 @@ class MetricsSampler:
         self._own = _OwnProcess(clock)
         self._last: SystemMetrics | None = None
         self._at = 0.0
-        self._watchers = 0
+        self.watchers = 0
         self._wake = asyncio.Event()
+        self._one_sample = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._background: dict[str, asyncio.Task[None]] = {}
         self._slow_at: float | None = None
@@ -99,7 +107,7 @@ class MetricsSampler:
         """Begin to measure by the clock."""
         self._listen()
         self._ask_slowly()
-        self._task = asyncio.create_task(self._run(), name="metrics")
+        self._task = self._tasks.start("the measuring of the machine", self._run)
 
     async def stop(self) -> None:
         """Stop measuring; a question to a server that does not answer is not waited for."""
@@ -107,30 +115,34 @@ class MetricsSampler:
         tasks = [task for task in (self._task, *self._background.values()) if task]
         self._task = None
         self._background.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*tasks)
         if self._alarm:
             self._alarm.close()
         if self._history:
             await self._history.close()
         self._reader.close()
 
+    @property
+    def latest(self) -> SystemMetrics | None:
+        """The last sample, None before the first."""
+        return self._last
+
     async def current(self, max_age: float) -> SystemMetrics:
         """A sample that is at most ``max_age`` seconds old (a quarter of a second at the least)."""
-        if self._last is None or self._clock() - self._at > max(max_age, _FRESH):
-            return self._sample()
-        return self._last
+        async with self._one_sample:
+            if self._last is None or self._clock() - self._at > max(max_age, _FRESH):
+                return await self._sample()
+            return self._last
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Measure every 2 s for as long as this is open."""
-        self._watchers += 1
+        self.watchers += 1
         self._wake.set()
         try:
             yield
         finally:
-            self._watchers -= 1
+            self.watchers -= 1
 
     def look_at_power(self) -> None:
         """Tell of a change of the power supply's or the temperature's state now; one small file is read."""
@@ -146,24 +158,27 @@ class MetricsSampler:
         return await asyncio.get_running_loop().run_in_executor(None, proportional_memory_mb, pids)
 
     @property
-    def _period(self) -> float:
-        return WATCHED_INTERVAL if self._watchers else max(self._interval(), _SHORTEST_INTERVAL)
+    def period(self) -> float:
+        """Seconds between two samples."""
+        return WATCHED_INTERVAL if self.watchers else max(self._interval(), SHORTEST_INTERVAL)
 
     async def _run(self) -> None:
-        due = self._clock() + _FIRST_AFTER
+        due = self._clock() + FIRST_AFTER
         while True:
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), max(due - self._clock(), 0))
             if self._clock() >= due:
-                self._timed_pass()
-                due = self._clock() + self._period
+                await self.timed_pass()
+                due = self._clock() + self.period
             else:
-                due = min(due, max(self._at + self._period, self._clock()))
+                due = min(due, max(self._at + self.period, self._clock()))
 
-    def _timed_pass(self) -> None:
+    async def timed_pass(self) -> None:
+        """Take a sample now and publish it, as the timer does."""
         try:
-            metrics = self._sample()
+            async with self._one_sample:
+                metrics = await self._sample()
             if self._publish:
                 self._publish(metrics)
             self._failing = False
@@ -176,14 +191,16 @@ class MetricsSampler:
         self._ask_slowly()
         self._measure_folders()
 
-    def _sample(self) -> SystemMetrics:
-        hardware = self._reader.read()
+    async def _sample(self) -> SystemMetrics:
         apps = list(self._apps())
-        trees = self._trees.measure(
+        roots = [
             Root(app.app_id, app.pid, app.start_ticks)
             for app in apps
             if app.pid is not None and app.start_ticks is not None
-        )
+        ]
+        # Some 16 ms for the processes of a hundred apps.
+        trees = await asyncio.get_running_loop().run_in_executor(None, self._trees.measure, roots)
+        hardware = self._reader.read()
         self.usage = {app.app_id: self._usage_of(app, trees.get(app.app_id)) for app in apps}
         metrics = SystemMetrics(
             timestamp=utc_now(),
@@ -240,7 +257,7 @@ class MetricsSampler:
 
     def _ask_slowly(self) -> None:
         now = self._clock()
-        period = _SLOW_INTERVAL_WATCHED if self._watchers else _SLOW_INTERVAL
+        period = _SLOW_INTERVAL_WATCHED if self.watchers else _SLOW_INTERVAL
         if not self._reader.has_slow_part or (self._slow_at is not None and now - self._slow_at < period):
             return
         if self._begin("slow sensors", self._read_slow_part):
@@ -270,6 +287,8 @@ class MetricsSampler:
                 self._folders[app.app_id] = _Folder(size, self._clock())
                 if usage := self.usage.get(app.app_id):
                     usage.disk_mb = size
+        if self._on_folders:
+            self._on_folders(self.usage)
 
     def _begin(self, name: str, work: Callable[[], Any]) -> bool:
         """Start a piece of background work unless the one before still runs."""
@@ -304,9 +323,8 @@ class _OwnProcess:
 
 
 def own_memory_mb() -> float | None:
-    """This process's resident memory: proc_pid_statm(5)."""
+    """This process's resident memory."""
     try:
-        with open("/proc/self/statm", "rb") as file:
-            return round(int(file.read(128).split()[1]) * _PAGE_MB, 1)
-    except (OSError, ValueError, IndexError):
+        return round(psutil.Process().memory_info().rss / 2**20, 1)
+    except psutil.Error:
         return None

@@ -1,14 +1,20 @@
-"""One captured stream: a pipe, the log that its bytes go to, and the log's index."""
+"""One app's captured streams: a pipe each, the log for its bytes, the log's index; and the lock of one writer."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import fcntl
 import os
 import stat
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from hhtui.engine.logs import fifo, rotation
+from hhtui.engine.logs.fifo import LogError
 from hhtui.engine.logs.index import IndexWriter
-from hhtui.engine.logs.limits import LINE_ALLOWANCE
+from hhtui.engine.logs.rotation import LINE_ALLOWANCE
 
 _SPLICE = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE
 
@@ -54,7 +60,7 @@ class CapturedStream:
         self.orderly = False
 
     def open(self) -> None:
-        """Open the log at its end, made if it is missing, after mending what a kill in a rotation left; OSError."""
+        """Open the log at its end, made if it is missing, after repairing what a kill in a rotation left; OSError."""
         rotation.repair(self.folder, self.name)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
@@ -125,6 +131,31 @@ class CapturedStream:
                 break
         return moved
 
+    def end_line(self) -> bool:
+        """Put a newline behind an unended last line; whether there was one.
+
+        Into the pipe: so it follows what a full disk still keeps there, and whoever drains the pipe writes it, once.
+        """
+        last = fifo.last_byte(self.fifo) or self._last_written()
+        if last in (b"", b"\n"):
+            return False
+        with suppress(BlockingIOError):
+            os.write(self.fifo, b"\n")
+        return True
+
+    def _last_written(self) -> bytes:
+        """The last byte of the log, or of its newest archive if nothing has followed yet."""
+        try:
+            if self.fd >= 0 and (size := os.fstat(self.fd).st_size):
+                return os.pread(self.fd, 1, size - 1)
+            archive = os.open(f"{self.name}.1", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self.folder)
+        except OSError:
+            return b""
+        try:
+            return os.pread(archive, 1, max(os.fstat(archive).st_size - 1, 0))
+        finally:
+            os.close(archive)
+
     def _rotate(self, keep: int) -> bool:
         """Begin a new file; False where we may not rename in the folder: then the bytes go on into the old one."""
         fresh = False
@@ -187,3 +218,46 @@ class CapturedStream:
         """Close everything."""
         self.close_file()
         os.close(self.fifo)
+
+
+# How long after a failed write the next is tried; doubled from then on (seconds).
+FIRST_RETRY_SECONDS = 0.25
+
+
+@dataclass(slots=True)
+class CapturedApp:
+    """One app's pipes and log folder; ``problem`` is set while its logs cannot be written."""
+
+    app_id: str
+    fifo_dir: Path
+    folder: int
+    log_dir: Path
+    streams: tuple[CapturedStream, ...] = ()
+    retry: asyncio.TimerHandle | None = None
+    delay: float = FIRST_RETRY_SECONDS
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureStats:
+    """Counters since the engine's start: bytes captured and pipe sizes an app, and drains and turns in all."""
+
+    bytes: dict[str, int] = field(default_factory=dict)
+    pipe_bytes: dict[str, int] = field(default_factory=dict)
+    stalled: tuple[str, ...] = ()
+    drains: int = 0
+    turns: int = 0
+
+
+def locked_folder(log_dir: Path) -> int:
+    """The open folder, locked: its logs have one writer. LogError if another engine has it."""
+    descriptor = os.open(log_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise LogError(f"another engine writes the logs in {log_dir}: stop it first") from None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor

@@ -5,18 +5,23 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from io import TextIOWrapper
+from io import FileIO, TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from hhtui.model.metrics import SystemMetrics
 from hhtui.paths import Home
+from hhtui.storage import append_whole
 from hhtui.text import sanitise
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
     from hhtui.model.config import LoggingConfig
 
 # What is the engine's in logging's tree; an embedding program's own loggers are left alone.
@@ -24,14 +29,18 @@ OWN_LOGGERS = ("homehelper", "hhtui")
 LOGGERS = (*OWN_LOGGERS, "asyncio", "uvicorn", "redis", "watchfiles", "py.warnings")
 # Which loggers' records stand in which of logs/system/*.log too, besides main.log.
 SYSTEM_LOGS = {
-    "discovery": ("homehelper.discovery", "hhtui.discovery", "hhtui.engine.apps.discovery"),
-    "health": ("homehelper.health", "hhtui.health", "hhtui.engine.apps.health"),
+    "discovery": ("homehelper.discovery", "hhtui.discovery", "hhtui.engine.discovery.discovery"),
+    "health": ("homehelper.health", "hhtui.health", "hhtui.engine.launch.health"),
     "performance": ("homehelper.performance", "hhtui.performance", "hhtui.engine.hardware"),
 }
+# In its file alone: main.log is for what happens.
+APART = "homehelper.performance"
 # One record's line; more is cut.
 _RECORD_LIMIT = 16 * 1024
 
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+# Seconds between two lines: some 10 KB a day, and a card is spared the rest.
+_INTERVAL = 900.0
 
 
 class _OneLineFormatter(logging.Formatter):
@@ -51,6 +60,15 @@ def _sanitised_lines(text: str) -> str:
     return "\n".join(sanitise(line) for line in text.splitlines())
 
 
+class _WholeRecords(FileIO):
+    """A file that takes each write whole or not at all."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        record = bytes(data)
+        append_whole(self.fileno(), record)
+        return len(record)
+
+
 class _FileHandler(RotatingFileHandler):
     """Rotates by size, begins anew where its file was deleted, and drops records silently where it cannot write."""
 
@@ -64,7 +82,8 @@ class _FileHandler(RotatingFileHandler):
 
     def _open(self) -> TextIOWrapper:
         Path(self.baseFilename).parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        return super()._open()
+        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        return TextIOWrapper(_WholeRecords(descriptor, "ab"), self.encoding, self.errors, write_through=True)
 
     def _is_in_place(self) -> bool:
         stream = self.stream
@@ -138,6 +157,7 @@ class EngineLog:
         self._add(_file_handler(self._home.engine_log), LOGGERS)
         for name, loggers in SYSTEM_LOGS.items():
             self._add(_file_handler(self._home.system_logs_dir / f"{name}.log"), loggers)
+        logging.getLogger(APART).propagate = False
         if self._console:
             self._add(_StderrHandler(sys.stderr), LOGGERS)
         if self._publish is not None:
@@ -170,9 +190,48 @@ class EngineLog:
             with suppress(OSError, ValueError):
                 handler.close()
         self._handlers = []
+        logging.getLogger(APART).propagate = True
         for name, level in self._levels.items():
             logging.getLogger(name).setLevel(level)
 
 
 def _file_handler(path: Path) -> logging.Handler:
     return _FileHandler(path, encoding="utf-8", errors="backslashreplace", delay=True)
+
+
+log = logging.getLogger("homehelper.performance")
+
+
+class PerformanceLog:
+    """A line in logs/system/performance.log for the first sample that it is given, and later ones when it is time."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._next = clock()
+
+    def measured(self, metrics: SystemMetrics) -> None:
+        """Write the sample if the last line is old enough."""
+        now = self._clock()
+        if now >= self._next:
+            self._next = now + _INTERVAL
+            log.info("%s", _line(metrics))
+
+
+def _line(metrics: SystemMetrics) -> str:
+    hardware = metrics.hardware
+    engine = next((process for process in metrics.processes if process.app_id is None), None)
+    figures = (
+        ("cpu %.0f %%", hardware.cpu.usage_percent),
+        ("load %.2f", hardware.load.five_minutes),
+        ("memory %.0f %%", hardware.memory.percent),
+        ("swap %.0f %%", hardware.swap.percent),
+        ("disk %.0f %%", hardware.disk.percent),
+        ("%.1f °C", hardware.temperature.cpu_temp),
+        ("%d apps run", sum(process.app_id is not None for process in metrics.processes)),
+        ("apps cpu %.1f %%", sum(usage.cpu_percent or 0.0 for usage in metrics.apps.values())),
+        ("apps memory %.0f MiB", sum(usage.memory_mb or 0.0 for usage in metrics.apps.values())),
+        ("engine cpu %.1f %%", engine.cpu_percent if engine else None),
+        ("engine memory %.0f MiB", engine.memory_mb if engine else None),
+    )
+    words = [form % value for form, value in figures if value is not None]
+    return ", ".join(words + [f"now {name.replace('_', ' ')}" for name in hardware.throttling.now.names()])

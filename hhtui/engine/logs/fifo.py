@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from termios import FIONREAD
 
-from hhtui.engine.logs.limits import LogError
+from hhtui.errors import HomeHelperError
 
 # A quarter of Linux's default for /proc/sys/fs/pipe-max-size; room for a disk that is busy for a while.
 PIPE_SIZE = 256 * 1024
@@ -22,6 +22,12 @@ FLOOD_PIPE_SIZE = 1024 * 1024
 _SHORT = 4096
 # Held: each CDLL makes classes, which only the last generation of the collector finds again.
 _LIBC = ctypes.CDLL(None)
+
+
+class LogError(HomeHelperError):
+    """An app's output cannot be captured; only that app is touched."""
+
+    slug = "log_failed"
 
 
 def open_fifo(path: Path, adopted_pid: int | None = None, stream: int = 1) -> int:
@@ -103,7 +109,7 @@ def open_writer(descriptor: int) -> int:
     return os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR | os.O_CLOEXEC)
 
 
-def is_at(descriptor: int, path: Path) -> bool:
+def is_at(descriptor: int, path: str) -> bool:
     """Whether the open pipe is still the one of that name."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
@@ -128,6 +134,25 @@ def waiting(descriptor: int) -> int:
     count = array("i", [0])
     fcntl.ioctl(descriptor, FIONREAD, count)
     return count[0]
+
+
+def last_byte(descriptor: int) -> bytes:
+    """The byte that was last written to the pipe and is still in it; b"" if there is none. It stays there (tee(2))."""
+    left = waiting(descriptor)
+    if not left:
+        return b""
+    try:
+        reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    try:
+        seen = _LIBC.tee(
+            descriptor, writing, ctypes.c_size_t(resize(writing, capacity(descriptor))), os.SPLICE_F_NONBLOCK
+        )
+        return os.read(reading, left)[-1:] if seen == left else b""
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def line_end(descriptor: int, limit: int) -> int:

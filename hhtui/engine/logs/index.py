@@ -1,6 +1,6 @@
 """The index beside a log: when each byte arrived, and where in the whole stream the file begins.
 
-``app.log.idx`` is a 64-byte header and 16-byte records, all little-endian and unsigned:
+``app.log.times`` is a 64-byte header and 16-byte records, all little-endian and unsigned:
 
 header   magic "HHLOGIDX", version u32, zero u32, inode of the log u64, base u64 (offset of the file's first byte in
          the stream since the log began), lines u64 (newlines in the closed file; all ones: not counted), counted u64
@@ -18,6 +18,9 @@ import stat
 import struct
 from dataclasses import dataclass
 
+INDEX_SUFFIX = ".times"
+# What it was before; renamed wherever it is met.
+FORMER_INDEX_SUFFIX = ".idx"
 MAGIC = b"HHLOGIDX"
 VERSION = 1
 HEADER = struct.Struct("<8sIIQQQQ16x")
@@ -40,8 +43,8 @@ class IndexHeader:
 
 
 def index_name(log_name: str) -> str:
-    """``app.log.1`` → ``app.log.1.idx``."""
-    return log_name + ".idx"
+    """``app.log.1`` → ``app.log.1.times``."""
+    return log_name + INDEX_SUFFIX
 
 
 def read_header(descriptor: int) -> IndexHeader | None:

@@ -23,7 +23,7 @@ _EDGE = 64
 class _Cached:
     """``blocks[i]``: newlines in the first i+1 whole blocks; ``tail``: (modified, bytes), newlines of what follows.
 
-    ``head`` and ``edge``, the file's first bytes and those before the last block's end, tell a file that was rewritten.
+    ``head`` and ``edge``, the file's first bytes and those before the last block's end, show a file that was rewritten.
     """
 
     head: bytes
@@ -59,7 +59,7 @@ class _Counts:
     newlines: int
 
 
-_cache: OrderedDict[tuple[int, int, int], _Cached] = OrderedDict()
+cache: OrderedDict[tuple[int, int, int], _Cached] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -94,7 +94,7 @@ class LineMap:
                 return boundary
         part = self._stream.parts[index]
         wanted = number - self._newlines[index]
-        counts = _counted(part)
+        counts = counted(part)
         block = bisect_left(counts.blocks, wanted, 0, counts.whole)
         if block:
             wanted -= counts.blocks[block - 1]
@@ -114,7 +114,7 @@ class LineMap:
         within = position - part.start
         if not within:
             return before
-        counts = _counted(part)
+        counts = counted(part)
         block = within // BLOCK
         if block:
             before += counts.blocks[block - 1]
@@ -125,7 +125,7 @@ def _newlines_of(part: Part) -> int:
     """The newlines in a part: as its index says, else counted, and for an archive noted there."""
     if part.archive and part.lines is not None:
         return part.lines
-    total = _counted(part).newlines
+    total = counted(part).newlines
     if part.archive and part.index_fd >= 0:
         part.lines = total
         with suppress(OSError):
@@ -133,22 +133,22 @@ def _newlines_of(part: Part) -> int:
     return total
 
 
-def _counted(part: Part) -> _Counts:
+def counted(part: Part) -> _Counts:
     """The counts of a part, from the cache as far as they go; what was appended since is counted now."""
-    # An inode is used again soon after a rotation: the base tells files apart, and for logs without one their bytes.
+    # An inode is used again soon after a rotation: the base distinguishes files, and for logs without one their bytes.
     key = (*part.identity, part.base)
     head = os.pread(part.fd, _HEAD, 0)
     whole, left = divmod(part.size, BLOCK)
     state = (os.fstat(part.fd).st_mtime_ns, left)
     buffer = bytearray(BLOCK)
     with _lock:
-        cached = _cache.get(key)
+        cached = cache.get(key)
         if cached is None or not cached.fits(part, head):
-            cached = _cache[key] = _Cached(head)
+            cached = cache[key] = _Cached(head)
         cached.head = head
-        _cache.move_to_end(key)
-        while len(_cache) > _CACHED_FILES:
-            _cache.popitem(last=False)
+        cache.move_to_end(key)
+        while len(cache) > _CACHED_FILES:
+            cache.popitem(last=False)
         blocks = cached.blocks
         if len(blocks) < whole:
             cached.grow(part, whole, buffer)

@@ -16,8 +16,8 @@ from datetime import datetime
 from operator import itemgetter
 
 from hhtui.engine.logs.line_map import LineMap
+from hhtui.engine.logs.line_times import TimedLines, microseconds
 from hhtui.engine.logs.stream import LogStream, RawLine, read_line
-from hhtui.engine.logs.timed_lines import TimedLines, microseconds
 
 _CUTS_KEPT = 5000
 

@@ -8,11 +8,14 @@ unchanged for the retention by that count. Only a file that is first seen while 
 the age that its modification time says. Plausible means: since the ledger was last saved the wall clock has gone on as
 the monotonic clock did, to an hour (to two days over a time in which no engine ran).
 
-The ledger is ``<logs>/.retention.json``. Without it (a first start, a lost file) the modification times are believed.
+The ledger is ``<logs>/homehelper/retention.json``. Without it (a first start, a lost file) the modification times are
+believed.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -20,10 +23,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from hhtui.engine.logs import rotation
-from hhtui.engine.logs.limits import FOLDER_LIMIT, LogLimits
+from hhtui.engine.logs.index import FORMER_INDEX_SUFFIX, INDEX_SUFFIX
+from hhtui.engine.logs.rotation import FOLDER_LIMIT, LogLimits
 from hhtui.storage import read_json_object, write_json
 
-LEDGER = ".retention.json"
+log = logging.getLogger("homehelper.housekeeping")
+
+# Soon after the start, but not in its way (seconds).
+_FIRST_EXPIRY = 300.0
+LEDGER = "homehelper/retention.json"
+_FORMER_LEDGER = ".retention.json"
 _DAY = 86400.0
 _STEP_SECONDS = 3600.0
 _GAP_SECONDS = 2 * _DAY
@@ -64,7 +73,9 @@ class Retention:
         # A full disk: the next run begins from the older ledger, which keeps files longer, never shorter.
         with suppress(OSError):
             document = {"schema_version": 1, "count": self._count, "wall": self._wall(), "files": seen}
+            (logs_dir / LEDGER).parent.mkdir(mode=0o750, exist_ok=True)
             write_json(logs_dir / LEDGER, document)
+            (logs_dir / _FORMER_LEDGER).unlink(missing_ok=True)
         return deleted
 
     def _advance(self, logs_dir: Path) -> bool:
@@ -76,7 +87,8 @@ class Retention:
             return not self._stepped
         self._counted_at = now
         try:
-            saved = read_json_object(logs_dir / LEDGER)
+            former = not (logs_dir / LEDGER).exists()
+            saved = read_json_object(logs_dir / (_FORMER_LEDGER if former else LEDGER))
             count, wall = float(saved["count"]), float(saved["wall"])
             ledger = {str(key): [float(part) for part in entry] for key, entry in saved["files"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -100,6 +112,7 @@ class Retention:
             return 0
         deleted = 0
         try:
+            rotation.rename_former_indexes(folder)
             for name, status in _log_files(folder):
                 if (status.st_dev, status.st_ino) in in_use:
                     continue
@@ -137,8 +150,36 @@ def _folders(logs_dir: Path) -> Iterator[Path]:
 def _log_files(folder: int) -> Iterator[tuple[str, os.stat_result]]:
     """Log files by any way of numbering or dating (``x.log``, ``x.log.2``, ``x.log.2026-11-24``), without indexes."""
     for name in os.listdir(folder):
-        if (name.endswith(".log") or ".log." in name) and not name.endswith(".idx"):
+        if (name.endswith(".log") or ".log." in name) and not name.endswith((INDEX_SUFFIX, FORMER_INDEX_SUFFIX)):
             with suppress(OSError):
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 if stat.S_ISREG(status.st_mode):
                     yield name, status
+
+
+class Expiry:
+    """Removes logs past their retention soon after the start, though not in its way, and then daily."""
+
+    def __init__(self, logs_dir: Path, expire: Callable[[Path], int]) -> None:
+        self._logs_dir = logs_dir
+        self._expire = expire
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._timer = asyncio.get_running_loop().call_later(_FIRST_EXPIRY, self._due)
+
+    def stop(self) -> None:
+        """End."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _due(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(_DAY, self._due)
+        try:
+            removed = self._expire(self._logs_dir)
+        except OSError as error:
+            log.warning("%s: old logs cannot be removed: %s", self._logs_dir, error.strerror)
+            return
+        if removed:
+            log.info("%d log files past their retention were removed", removed)

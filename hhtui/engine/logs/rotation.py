@@ -1,4 +1,7 @@
-"""Archives of a log: ``app.log`` → ``app.log.1`` → ``app.log.2`` …, each with its index, whatever moment we die at."""
+"""Archives of a log, each with its index, whatever moment we die at; and the limits of all logs.
+
+``app.log`` → ``app.log.1`` → ``app.log.2`` …
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,12 @@ import os
 import re
 import stat
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hhtui.engine.logs.index import (
+    FORMER_INDEX_SUFFIX,
+    INDEX_SUFFIX,
     IndexHeader,
     index_name,
     open_index,
@@ -17,8 +24,37 @@ from hhtui.engine.logs.index import (
     set_inode,
 )
 
+if TYPE_CHECKING:
+    from hhtui.model.config import LoggingConfig
+
 # "name.log", "name.log.3", and the index of either.
-LOG_FILE = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]*?)\.log(?:\.(?P<number>[1-9][0-9]{0,5}))?(?P<idx>\.idx)?\Z")
+LOG_FILE = re.compile(
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]*?)\.log(?:\.(?P<number>[1-9][0-9]{0,5}))?(?P<idx>\.times)?\Z"
+)
+# Everything in one app's log folder together (docs/logs.md).
+FOLDER_LIMIT = 100_000_000
+# How far a file may grow beyond its limit while its last line is being finished.
+LINE_ALLOWANCE = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LogLimits:
+    """``max_bytes`` of one file, ``max_files`` archives kept beside the live file, days until an archive goes."""
+
+    max_bytes: int = 10_485_760
+    max_files: int = 10
+    app_retention_days: int = 30
+    system_retention_days: int = 7
+
+    @classmethod
+    def of(cls, config: LoggingConfig) -> LogLimits:
+        """The limits that the configuration's ``logging`` section asks for."""
+        return cls(config.max_bytes, config.max_files, config.app_retention_days, config.system_retention_days)
+
+    @property
+    def rotate_at(self) -> int:
+        """The size at which an app's file is full: two live files must leave room for archives in the folder."""
+        return min(self.max_bytes, FOLDER_LIMIT // 4)
 
 
 def numbered(log_name: str, number: int) -> str:
@@ -82,16 +118,29 @@ def _header(folder: int, name: str) -> IndexHeader | None:
         os.close(descriptor)
 
 
+def rename_former_indexes(folder: int) -> None:
+    """``app.log.idx`` → ``app.log.times``, unless there is one already."""
+    for entry in os.listdir(folder):
+        log_name = entry.removesuffix(FORMER_INDEX_SUFFIX)
+        if log_name != entry and LOG_FILE.match(log_name) and _header(folder, entry) is not None:
+            with suppress(OSError):
+                if _inode(folder, index_name(log_name)) is None:
+                    os.rename(entry, index_name(log_name), src_dir_fd=folder, dst_dir_fd=folder)
+                else:
+                    os.unlink(entry, dir_fd=folder)
+
+
 def repair(folder: int, log_name: str) -> None:
     """Put every index beside the log that it belongs to, after a kill between two renames or a copied home.
 
-    The inode in its header tells; an index whose inode is nowhere belongs to the log of its name if it fits that
+    The inode in its header decides; an index whose inode is nowhere belongs to the log of its name if it fits that
     (a copy has new inodes), else it is deleted.
     """
     numbers = [0, *archives(folder, log_name)]
     inodes = {number: _inode(folder, numbered(log_name, number)) for number in numbers}
     owner = {inode: number for number, inode in inodes.items() if inode is not None}
-    prefix, suffix = log_name + ".", ".idx"
+    rename_former_indexes(folder)
+    prefix, suffix = log_name + ".", INDEX_SUFFIX
     strays: list[int] = []
     moves: list[tuple[int, int]] = []
     for entry in os.listdir(folder):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hhtui.storage import write_atomically
+from hhtui.storage import append_line, write_atomically
 from hhtui.text import iso_utc, sanitise
 
 RUNS_FILE = "runs.jsonl"
@@ -31,15 +31,8 @@ def note_run(log_dir: Path, at: datetime, pid: int, reason: str) -> None:
     """Append a start. A folder or disk that cannot take it costs the mark and nothing else."""
     line = json.dumps({"at": iso_utc(at, milliseconds=True), "pid": pid, "reason": sanitise(reason, _LONGEST_REASON)})
     path = log_dir / RUNS_FILE
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     with suppress(OSError):
-        descriptor = os.open(path, flags, 0o640)
-        try:
-            os.write(descriptor, line.encode() + b"\n")
-            size = os.fstat(descriptor).st_size
-        finally:
-            os.close(descriptor)
-        if size > _MOST_BYTES:
+        if append_line(path, line.encode() + b"\n") > _MOST_BYTES:
             lines = path.read_bytes().splitlines(keepends=True)
             write_atomically(path, b"".join(lines[len(lines) // 2 :]))
 

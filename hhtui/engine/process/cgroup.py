@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 log = logging.getLogger("homehelper.cgroup")
@@ -13,7 +14,12 @@ log = logging.getLogger("homehelper.cgroup")
 _DELEGATION_MARKS = ("user.delegate", "trusted.delegate")
 # What our own unit says: users' managers set no mark, and the older systemd's can be read by root alone.
 _DELEGATED_VARIABLE = "HHTUI_DELEGATED"
+# Its value where the unit takes the controllers away again when an engine has ended (ExecStopPost=).
+_MAY_MOVE = "subgroup"
 _SUBGROUP = "engine"
+_CONTROLLERS = ("memory", "cpu", "pids")
+# Who is forked while a group is emptied is found by the next look.
+_LOOKS = 10
 _PERIOD_US = 100_000
 
 
@@ -24,12 +30,15 @@ class AppCgroup:
         self._folder = folder
 
     def add(self, pid: int) -> None:
-        """Move a process, and all that it will fork, into the group."""
+        """Move a process, what it has forked already, and so all that it will fork, into the group."""
         try:
             self._folder.mkdir(exist_ok=True)
-            (self._folder / "cgroup.procs").write_text(str(pid))
+            _move(pid, self._folder)
         except OSError as error:
             log.warning("%s: cannot be used: %s", self._folder, error.strerror)
+            return
+        for child in _children(pid):
+            self.add(child)
 
     def pids(self) -> set[int]:
         """Everybody in the group."""
@@ -79,28 +88,34 @@ class AppCgroup:
 
 
 class Cgroups:
-    """The engine's delegated part of the tree: ``<unit>/app-<app_id>`` each."""
+    """The engine's delegated part of the tree: ``<unit>/app-<app_id>`` each.
+
+    ``controllers`` are those whose limits the kernel holds for apps.
+    """
 
     def __init__(self, base: Path, *, controllers: bool) -> None:
         self._base = base
         if controllers:
             self._enable_controllers()
+        self.controllers = self._enabled()
 
     @classmethod
     def find(cls, proc: Path = Path("/proc/self"), environ: Mapping[str, str] = os.environ) -> Cgroups | None:
         """The group that was delegated to this process; None where none was: then cookies find an app's processes.
 
-        Controllers, and with them limits, need the engine in a subgroup of its own (systemd's DelegateSubgroup=): with
-        processes in the unit's own group, a restarted engine could not be placed there (cgroups(7), "no internal
-        processes").
+        Controllers, and with them limits, need the engine in a subgroup of its own: none of the groups that have
+        controllers for their children may hold a process itself (cgroups(7), "no internal processes"). systemd puts it
+        there since 254 (DelegateSubgroup=); an older one starts it in the unit's own group, and it moves by itself. But
+        not unless the unit says that it takes the controllers away when an engine has ended: as long as that group has
+        them, systemd could not place the next engine there, which would then never start.
         """
         own = _own_group(proc)
         if own is None:
             return None
-        told = environ.get(_DELEGATED_VARIABLE) == "1"
-        if _is_delegated(own) or (told and own.name != _SUBGROUP and _is_writable(own)):
-            return cls(own, controllers=False)
-        if _is_delegated(own.parent) or (told and _is_writable(own.parent)):
+        given = environ.get(_DELEGATED_VARIABLE)
+        if _is_delegated(own) or (given and own.name != _SUBGROUP and _is_writable(own)):
+            return cls(own, controllers=given == _MAY_MOVE and _empty_into(own, own / _SUBGROUP))
+        if _is_delegated(own.parent) or (given and _is_writable(own.parent)):
             return cls(own.parent, controllers=True)
         return None
 
@@ -109,11 +124,46 @@ class Cgroups:
         return AppCgroup(self._base / f"app-{app_id}")
 
     def _enable_controllers(self) -> None:
-        for controller in ("memory", "cpu", "pids"):
+        for controller in _CONTROLLERS:
             try:
                 (self._base / "cgroup.subtree_control").write_text(f"+{controller}")
-            except OSError:
-                pass
+            except OSError as error:
+                log.info("%s: no controller %s: %s", self._base, controller, error.strerror)
+
+    def _enabled(self) -> frozenset[str]:
+        try:
+            return frozenset((self._base / "cgroup.subtree_control").read_text().split())
+        except OSError:
+            return frozenset()
+
+
+def _move(pid: int, folder: Path) -> None:
+    (folder / "cgroup.procs").write_text(str(pid))
+
+
+def _empty_into(folder: Path, subgroup: Path) -> bool:
+    """Move all processes of a group into its subgroup; whether none is left."""
+    try:
+        subgroup.mkdir(exist_ok=True)
+        for _ in range(_LOOKS):
+            pids = (folder / "cgroup.procs").read_text().split()
+            if not pids:
+                return True
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    _move(int(pid), subgroup)
+    except (OSError, ValueError) as error:
+        log.warning("%s: the engine cannot move into a subgroup: %s", folder, error)
+    return False
+
+
+def _children(pid: int) -> list[int]:
+    """Who was forked by the process (proc_pid_task(5)); [] where the kernel does not say."""
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError, ValueError):
+            found.extend(int(word) for word in path.read_text().split())
+    return found
 
 
 def _own_group(proc: Path) -> Path | None:

@@ -15,7 +15,11 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 class Stat(NamedTuple):
-    """The fields of /proc/PID/stat that a supervisor needs (proc_pid_stat(5), fields 3 to 6 and 22)."""
+    """The fields of /proc/PID/stat that a supervisor needs (proc_pid_stat(5), fields 3 to 6, 22 and 52).
+
+    psutil has no groups, sessions and exit statuses, and its start time is a wall clock's, which may be set: this is
+    the one place that reads the file itself. ``exit_status`` is what waitpid would give, of a zombie.
+    """
 
     pid: int
     name: str
@@ -24,15 +28,23 @@ class Stat(NamedTuple):
     group: int
     session: int
     start_ticks: int
+    exit_status: int = 0
 
 
 @cache
 def boot_id() -> str:
-    """The kernel's random id of this boot; "" where /proc does not tell."""
+    """The kernel's random id of this boot; "" where /proc does not say."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:
         return ""
+
+
+@cache
+def this_boot() -> str:
+    """What differs after each boot of the machine, and of the container that the engine may live in."""
+    init = read_stat(1)
+    return f"{boot_id()}:{init.start_ticks if init is not None else 0}"
 
 
 def read_stat(pid: int) -> Stat | None:
@@ -47,10 +59,14 @@ def read_stat(pid: int) -> Stat | None:
         return None
     finally:
         os.close(descriptor)
-    # The name may hold spaces and parentheses: the last ")" ends it.
+    return parse_stat(pid, data)
+
+
+def parse_stat(pid: int, data: bytes) -> Stat | None:
+    """The process's line; the name in it may hold spaces and parentheses: the last ")" ends it."""
     end = data.rfind(b")")
     start = data.find(b"(")
-    fields = data[end + 2 :].split(None, 20)
+    fields = data[end + 2 :].split()
     if end < 0 or len(fields) < 20:
         return None
     return Stat(
@@ -61,6 +77,7 @@ def read_stat(pid: int) -> Stat | None:
         int(fields[2]),
         int(fields[3]),
         int(fields[19]),
+        int(fields[49]) if len(fields) > 49 else 0,
     )
 
 
@@ -71,7 +88,7 @@ def identity_of(pid: int) -> ProcessIdentity | None:
 
 
 def is_alive(identity: ProcessIdentity) -> bool:
-    """Whether exactly this process still runs; a zombie counts only as our child, whose ending can still be seen."""
+    """Whether exactly this process still runs; a zombie counts only as our child: its exit status can be read."""
     if identity.boot_id != boot_id():
         return False
     stat = read_stat(identity.pid)

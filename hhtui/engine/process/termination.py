@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 
 from hhtui.engine.process.cgroup import AppCgroup
 from hhtui.engine.process.identity import Stat
-from hhtui.engine.process.tree import ProcessTable, signal_all
+from hhtui.engine.process.tree import ProcessTable, Survivor, signal_all
 
+log = logging.getLogger("homehelper.adoption")
+
+# Leftovers of an earlier run get this long between SIGTERM and SIGKILL (seconds).
+_LEFTOVER_PATIENCE = 10.0
 # How long after SIGKILL a process may take to vanish (seconds); longer means uninterruptible sleep.
 KILL_PATIENCE = 5.0
 _FIRST_LOOK = 0.01
@@ -22,7 +27,7 @@ async def terminate(
     *,
     stop_signal: int,
     timeout: float,
-    leader_gone: asyncio.Event,
+    leader_gone: asyncio.Future[None],
     cgroup: AppCgroup | None = None,
 ) -> list[Stat]:
     """End every process of the run that ``cookie`` names; the survivors, none if all is well.
@@ -39,7 +44,7 @@ async def terminate(
         members = await _members(table, cookie, root, cgroup)
         if not members:
             empty_passes += 1
-            if empty_passes == 2 or leader_gone.is_set():
+            if empty_passes == 2 or leader_gone.done():
                 return []
             continue
         empty_passes = 0
@@ -58,15 +63,12 @@ async def _members(table: ProcessTable, cookie: str, root: int | None, cgroup: A
     return snapshot.members(cookie, root, cgroup.pids() if cgroup else ())
 
 
-async def _pause(seconds: float, limit: float, leader_gone: asyncio.Event) -> None:
+async def _pause(seconds: float, limit: float, leader_gone: asyncio.Future[None]) -> None:
     seconds = max(min(seconds, limit), 0.001)
-    if leader_gone.is_set():
+    if leader_gone.done():
         await asyncio.sleep(seconds)
-        return
-    try:
-        await asyncio.wait_for(leader_gone.wait(), seconds)
-    except TimeoutError:
-        pass
+    else:
+        await asyncio.wait((leader_gone,), timeout=seconds)
 
 
 async def _kill(table: ProcessTable, cookie: str, root: int | None, cgroup: AppCgroup | None) -> list[Stat]:
@@ -87,3 +89,26 @@ async def _kill(table: ProcessTable, cookie: str, root: int | None, cgroup: AppC
         signal_all(members, signal.SIGKILL)
         await asyncio.sleep(0.01)
     return members
+
+
+async def end_leftover(app_id: str, run: Survivor, table: ProcessTable) -> None:
+    """End what is left of an earlier run of the app, and log who stays all the same."""
+    log.warning("%s: ending leftovers of an earlier run (%s)", app_id, run.cookie)
+    gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    gone.set_result(None)
+    survivors = await terminate(
+        table,
+        run.cookie,
+        run.root.pid if run.root else None,
+        stop_signal=signal.SIGTERM,
+        timeout=_LEFTOVER_PATIENCE,
+        leader_gone=gone,
+    )
+    if survivors:
+        log.error("%s: leftovers would not die: %s", app_id, ", ".join(str(stat.pid) for stat in survivors))
+
+
+async def end_runs(app_id: str, runs: list[Survivor], table: ProcessTable) -> None:
+    """End the processes of an app that nobody keeps any more."""
+    for run in runs:
+        await end_leftover(app_id, run, table)

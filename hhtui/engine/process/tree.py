@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import signal
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from hhtui.engine.process.identity import Stat, read_stat
+from hhtui.engine.process.identity import Stat, identity_of, read_stat
+from hhtui.model.app import ProcessIdentity
+from hhtui.paths import Home
 
 COOKIE_VARIABLE = "HOMEHELPER_INSTANCE"
 _COOKIE_PREFIX = COOKIE_VARIABLE.encode() + b"="
 # A pass over /proc is shared by everybody who asks within this time (seconds).
 _SHARED_FOR = 0.02
+# The parent of the kernel's threads, which have no environment; in a container that pid may be anybody's.
+_KERNEL = 2 if (_second := read_stat(2)) is not None and _second.name == "kthreadd" else -1
 # So many processes are looked at before the loop has another turn: about a millisecond.
-_SLICE = 64
+SLICE = 64
+
+
+def home_id(home: Home) -> str:
+    """The first part of the cookie that this home's processes carry."""
+    return hashlib.sha256(os.fsencode(home.root.resolve())).hexdigest()[:12]
 
 
 class Snapshot(NamedTuple):
@@ -53,7 +63,7 @@ class ProcessTable:
     def __init__(self) -> None:
         self._known: dict[tuple[int, int], str | None] = {}
         self._running: asyncio.Task[Snapshot] | None = None
-        self._one_pass = asyncio.Lock()
+        self.one_pass = asyncio.Lock()
 
     async def snapshot(self) -> Snapshot:
         """A snapshot begun after this call; concurrent callers share one pass."""
@@ -63,12 +73,12 @@ class ProcessTable:
 
     async def _soon(self) -> Snapshot:
         await asyncio.sleep(0 if not self._known else _SHARED_FOR / 4)
-        async with self._one_pass:
+        async with self.one_pass:
             self._running = None
             entries = os.listdir("/proc")
             look = _Look(self._known)
-            for first in range(0, len(entries), _SLICE):
-                look.at(entries[first : first + _SLICE])
+            for first in range(0, len(entries), SLICE):
+                look.at(entries[first : first + SLICE])
                 await asyncio.sleep(0)
             return self._seen(look)
 
@@ -102,7 +112,7 @@ class _Look:
             stats[stat.pid] = stat
             key = (stat.pid, stat.start_ticks)
             cookie = self._before.get(key)
-            if cookie is None and stat.parent != 2 and stat.pid != 2:
+            if cookie is None and _KERNEL not in (stat.parent, stat.pid):
                 cookie = read_cookie(stat.pid)
             if cookie is not None:
                 cookies[stat.pid] = cookie
@@ -149,3 +159,33 @@ def group_is_empty(group: int) -> bool:
     except PermissionError:
         return False
     return False
+
+
+class Survivor(NamedTuple):
+    """A run found alive: its cookie, and its root process if that still lives."""
+
+    cookie: str
+    root: ProcessIdentity | None
+
+
+def find_survivors(snapshot: Snapshot, home_id: str) -> dict[str, list[Survivor]]:
+    """Runs of this home that are alive, by app_id, the oldest first: found by their cookie, registry or not."""
+    pids: dict[tuple[str, str], list[int]] = {}
+    for pid, cookie in snapshot.cookies.items():
+        home, _, rest_of_it = cookie.partition(":")
+        app_id = rest_of_it.partition(":")[0]
+        if home == home_id and app_id and snapshot.stats[pid].state not in "ZX":
+            pids.setdefault((app_id, cookie), []).append(pid)
+    found: dict[str, list[tuple[int, Survivor]]] = {}
+    for (app_id, cookie), members in pids.items():
+        leaders = [
+            pid for pid in members if snapshot.stats[pid].session == pid and not _has_parent(pid, snapshot, cookie)
+        ]
+        root = identity_of(min(leaders, key=lambda pid: snapshot.stats[pid].start_ticks)) if leaders else None
+        age = min(snapshot.stats[pid].start_ticks for pid in members)
+        found.setdefault(app_id, []).append((age, Survivor(cookie, root)))
+    return {app_id: [survivor for _, survivor in sorted(runs)] for app_id, runs in found.items()}
+
+
+def _has_parent(pid: int, snapshot: Snapshot, cookie: str) -> bool:
+    return snapshot.cookies.get(snapshot.stats[pid].parent) == cookie

@@ -1,0 +1,1 @@
+"""One app: what it does next, and who does it."""

@@ -1,0 +1,1 @@
+"""A backup's file: its format, how it is written and read."""

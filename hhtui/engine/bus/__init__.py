@@ -1,1 +1,0 @@
-"""The in-process bus, the Redis bridge and the private Redis server."""

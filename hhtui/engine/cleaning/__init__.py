@@ -1,1 +1,0 @@
-"""What lies around in a home and is of no use to any app that is there."""

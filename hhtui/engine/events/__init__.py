@@ -1,0 +1,1 @@
+"""Every event of the engine, and who listens to it."""

@@ -1,0 +1,1 @@
+"""The gateway: apps reached by their names, through Caddy."""

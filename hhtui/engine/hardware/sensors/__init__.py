@@ -1,0 +1,1 @@
+"""What the machine's sensors and kernel files say, one module for each kind."""

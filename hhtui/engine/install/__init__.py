@@ -1,0 +1,1 @@
+"""Building the environments that apps run in."""

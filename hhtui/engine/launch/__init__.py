@@ -1,0 +1,1 @@
+"""How an app is started and reached: its command, variables, ports, health and visitors."""

@@ -1,0 +1,1 @@
+"""Redis: the server, its keys, and the bridge of events."""

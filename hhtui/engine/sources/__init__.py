@@ -1,0 +1,1 @@
+"""Where apps come from and where they go: fetching, adding, updating, moving and removing them."""

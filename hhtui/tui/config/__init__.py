@@ -1,0 +1,1 @@
+"""The configuration: seen, changed, taken back."""

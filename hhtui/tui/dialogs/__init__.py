@@ -1,0 +1,1 @@
+"""Questions, the help and the palette."""

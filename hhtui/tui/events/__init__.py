@@ -1,0 +1,1 @@
+"""What happens on the bus: the stream, its filter, one event whole."""

@@ -1,0 +1,1 @@
+"""The machines to switch between."""

@@ -1,0 +1,1 @@
+"""Logs: a panel, and the viewer over the whole screen."""

@@ -1,0 +1,1 @@
+"""What is between the screens, the terminal and the engine."""
