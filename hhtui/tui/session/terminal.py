@@ -198,6 +198,9 @@ class HomeDriver(LinuxDriver):
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         # Where Textual writes, too.
         self._output = sys.__stderr__.fileno() if sys.__stderr__ is not None else 2
+        # Textual's own handlers, but each in the loop's turn: never one in the middle of another.
+        for number in (signal.SIGTSTP, signal.SIGCONT):
+            self._own_loop.add_signal_handler(number, signal.getsignal(number), number, None)  # type: ignore[arg-type]
 
     def start_application_mode(self) -> None:
         """Take the terminal over, to be given back from this moment on whatever signal ends the program."""
@@ -209,6 +212,17 @@ class HomeDriver(LinuxDriver):
         # It starts a writer of its own, which then has nothing to do.
         super().start_application_mode()  # type: ignore[no-untyped-call]
         self._own_writer.picture_comes()
+
+    def resume_application_mode(self) -> None:
+        """Take the terminal over again.
+
+        SIGCONT comes to a program that never left it, too (``kill -STOP``, a debugger, twice from a shell): a second
+        reader beside the first would tear what is typed apart, and the terminal would be left as it is now.
+        """
+        if self._key_thread is not None and self._key_thread.is_alive():
+            self.suspend_application_mode()
+            self._must_signal_resume = True
+        super().resume_application_mode()
 
     def write(self, data: str) -> None:
         """Have ``data`` written; never waits, but for a moment for the first picture.

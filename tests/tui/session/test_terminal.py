@@ -152,6 +152,40 @@ def test_suspended_it_gives_the_terminal_back_and_draws_everything_when_it_goes_
         assert terminal.attributes() == terminal.before
 
 
+def process_state(pid: int) -> str:
+    """One letter: proc_pid_stat(5)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@pytest.mark.parametrize(
+    "signals",
+    [(signal.SIGCONT,), (signal.SIGSTOP, signal.SIGCONT), (signal.SIGTSTP, signal.SIGCONT, signal.SIGCONT)],
+    ids=["goes on", "stopped", "suspended, goes on twice"],
+)
+def test_however_it_is_told_to_go_on_it_reads_what_is_typed_once(signals: tuple[signal.Signals, ...]) -> None:
+    with Terminal(PROGRAM, "attached") as terminal:
+        terminal.wait_for("Doorbell")
+        for number in signals:
+            before = len(terminal.output)
+            os.kill(terminal.pid, number)
+            if number == signal.SIGCONT:
+                terminal.wait_until(lambda start=before: b"\x1b[?2004h" in terminal.output[start:])  # type: ignore[misc]
+            else:
+                terminal.wait_until(lambda: process_state(terminal.pid) == "T")
+        terminal.catch_up()
+        # Longer than what is read at once, and each of these letters leaves.
+        for _ in range(3):
+            terminal.type("/")
+            terminal.wait_for("/")
+            terminal.type(f"\x1b[200~{'q' * 10_000}\x1b[201~")
+            terminal.wait_for("qqqqqqqqqq")
+            terminal.type("\x1b[27u")
+            terminal.wait_until(lambda: "qqqqqqqqqq" not in terminal.screen.text)
+        terminal.type("q")
+        assert terminal.end() == 0
+        restored(terminal)
+
+
 def test_ctrl_l_draws_everything_anew() -> None:
     with Terminal(PROGRAM, "own") as terminal:
         terminal.wait_for("Doorbell")
