@@ -26,8 +26,13 @@ TEXT = ALL.replace("\0", "")
 NAME = "N\x1b]0;owned\x07\x9b2J\x1b[2J\x1b[1;1Howned\u202eevil" + "e\u0301\u0301\u0301\u200b" * 8
 # As terminals with kitty's keyboard protocol send it: a key that follows at once does not make another of both.
 ESCAPE = "\x1b[27u"
-# Screens that have something of the app's to show.
-SHOWING = {"Dashboard", "App page", "Log viewer", "Event details", "Processes"}
+# Screens that have something of the app's to show, and what stands on each of them alone.
+SHOWING = {
+    Place.DASHBOARD: "3 Log · evil", Place.APP_PAGE: "─ Timeline", Place.VIEWER: "╭─ Log · evil",
+    Place.DETAILS: "╭─ Event · message", Place.PROCESSES: "app_failed  dies",
+}  # fmt: skip
+# Their keys sort, group, hide and mark: behind them, other rows are chosen.
+CHANGING = (Place.EVERYWHERE, Place.DASHBOARD, Place.APPS, Place.HARDWARE, Place.LOG, Place.EVENTS)
 BOMB = "e" + "\u0301" * 3000 + "\u200b" * 500
 # An app that says ALL wherever an app can say anything, bytes that are no UTF-8 included.
 PROGRAM = """
@@ -85,6 +90,18 @@ def engine(tmp_path: Path) -> Iterator[EngineProcess]:
         yield engine
 
 
+def press(terminal: Terminal, *keys: str) -> None:
+    for key in keys:
+        terminal.type(ESCAPE if key == "escape" else raw(key))
+        terminal.read(0.04)
+
+
+def shows_below(terminal: Terminal, alone: str) -> bool:
+    """Whether ``alone`` stands on the screen, and what the app says below the first lines."""
+    text = terminal.screen.text
+    return alone in text and "owned" in "".join(text.splitlines()[3:])
+
+
 def go_back(terminal: Terminal) -> None:
     """Leave questions, lines to type into, the palette and screens, to the apps on the dashboard."""
     for _ in range(8):
@@ -104,25 +121,24 @@ def test_nothing_that_an_app_says_reaches_the_terminal_as_a_sequence(engine: Eng
         terminal.wait_for("Evil")
         terminal.wait_for("json")
         terminal.wait_for("! warning")
-        terminal.type("jj")
+        terminal.wait_for("✖ failed")  # from now on, every message is the hostile app's
+        terminal.type("j")
+        # The text itself is there, below the line of problems: hidden text would pass, too.
+        for place, alone in SHOWING.items():
+            press(terminal, *WAYS[place])
+            terminal.wait_until(lambda alone=alone: shows_below(terminal, alone))  # type: ignore[misc]
+            go_back(terminal)
         # What ends or reloads something, or makes real apps.
         left_alone = {"app.quit", "app.interrupt", "app.suspend", "app.install", "config.reload", "hosts.switch"}
         left_alone |= {key.id for key in keys_of_place(Place.FIRST_RUN) if key.writes}
-        showed: set[str] = set()
-        for place, way in WAYS.items():
-            for key in [None, *keys_of_place(place)]:
-                if key is not None and key.id in left_alone:
-                    continue
-                for pressed in (*way, *([key.keys.split(",")[0]] if key else [])):
-                    terminal.type(ESCAPE if pressed == "escape" else raw(pressed))
-                    terminal.read(0.04)
-                if key is None:
-                    terminal.read(0.4)
-                    # The text itself is there: hidden text would pass, too.
-                    if place.value in SHOWING:
-                        terminal.wait_for("owned")
-                        showed.add(place.value)
-                go_back(terminal)
+        for place in sorted(WAYS, key=CHANGING.__contains__):
+            press(terminal, *WAYS[place])
+            terminal.read(0.4)
+            go_back(terminal)
+            for key in keys_of_place(place):
+                if key.id not in left_alone:
+                    press(terminal, *WAYS[place], key.keys.split(",")[0])
+                    go_back(terminal)
         terminal.type(":")
         terminal.wait_for("Search for commands")
         terminal.type("evil")
@@ -130,7 +146,6 @@ def test_nothing_that_an_app_says_reaches_the_terminal_as_a_sequence(engine: Eng
         os.kill(terminal.pid, signal.SIGTERM)
         assert terminal.end() == 143
         assert not_allowed(terminal.output) == set()
-        assert showed == SHOWING
 
 
 @pytest.mark.parametrize("written", [CLIPBOARD, TITLE, CURSOR, BIDI, "\x1bP1$r\x1b\\", "\x1b_apc\x1b\\", "\x00", "\x7f",

@@ -130,10 +130,12 @@ async def test_every_field_of_the_document_is_where_it_says_with_the_type_it_say
     )
     await measured(engine)
 
-    def saved() -> Any:
-        record = json.loads(engine.home.apps_json.read_text())["apps"]["lamp"]
+    def complete(record: dict[str, Any]) -> dict[str, Any] | None:
         info = record["runtime_info"]
         return record if None not in (*info["resource_usage"].values(), info["last_health_check"]) else None
+
+    def saved() -> Any:
+        return complete(json.loads(engine.home.apps_json.read_text())["apps"]["lamp"])
 
     check_app(await until(saved, 60, "its figures are written"), "apps.json")
     own = EngineClient(engine.home.engine_socket)
@@ -153,7 +155,7 @@ async def test_every_field_of_the_document_is_where_it_says_with_the_type_it_say
 
     def kept() -> Any:
         record = (key("apps:registry") or {}).get("lamp")
-        return record if record and None not in record["runtime_info"]["resource_usage"].values() else None
+        return complete(record) if record else None
 
     check_app(await until(kept, 60, "the registry's key has its figures"), "homehelper:apps:registry")
     check_metrics(await until(lambda: key("system:metrics"), 70, "the metrics' key"), "homehelper:system:metrics")
