@@ -195,6 +195,7 @@ class HomeDriver(LinuxDriver):
         self._own_loop = asyncio.get_running_loop()
         self._own_writer: TerminalWriter | None = None
         self._debugging = bool(options.get("debug"))
+        self._has_terminal = False
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         # Where Textual writes, too.
         self._output = sys.__stderr__.fileno() if sys.__stderr__ is not None else 2
@@ -212,6 +213,7 @@ class HomeDriver(LinuxDriver):
         # It starts a writer of its own, which then has nothing to do.
         super().start_application_mode()  # type: ignore[no-untyped-call]
         self._own_writer.picture_comes()
+        self._has_terminal = True
 
     def resume_application_mode(self) -> None:
         """Take the terminal over again.
@@ -219,9 +221,8 @@ class HomeDriver(LinuxDriver):
         SIGCONT comes to a program that never left it, too (``kill -STOP``, a debugger, twice from a shell): a second
         reader beside the first would tear what is typed apart, and the terminal would be left as it is now.
         """
-        if self._key_thread is not None and self._key_thread.is_alive():
+        if self._has_terminal:
             self.suspend_application_mode()
-            self._must_signal_resume = True
         super().resume_application_mode()
 
     def write(self, data: str) -> None:
@@ -262,6 +263,7 @@ class HomeDriver(LinuxDriver):
 
     def disable_input(self) -> None:
         """Stop reading keys; the reader is woken, it does not poll."""
+        self._has_terminal = False
         try:
             os.write(self._wake_write, b"x")
         except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shlex
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from hhtui.tui.session.terminal import TerminalWriter
+from tests.engine.homes import until
 from tests.tui.raw_output import colours, not_allowed
 from tests.tui.terminal import ROOT, Terminal, modes_left_on
 from tests.tui.ways import WAYS, raw
@@ -171,7 +173,7 @@ def test_however_it_is_told_to_go_on_it_reads_what_is_typed_once(signals: tuple[
             if number == signal.SIGCONT:
                 terminal.wait_until(lambda start=before: b"\x1b[?2004h" in terminal.output[start:])  # type: ignore[misc]
             else:
-                terminal.wait_until(lambda: process_state(terminal.pid) == "T")
+                asyncio.run(until(lambda: process_state(terminal.pid) == "T", what="stopped"))
         terminal.catch_up()
         # Longer than what is read at once, and each of these letters leaves.
         for _ in range(3):
