@@ -13,6 +13,7 @@ import threading
 import time
 from codecs import getincrementaldecoder
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 from textual import constants
@@ -269,6 +270,9 @@ class HomeDriver(LinuxDriver):
         except OSError:
             pass
         super().disable_input()
+        # A reader that ended without it leaves it to the next one, which would end at once.
+        with suppress(BlockingIOError):
+            os.read(self._wake_read, 64)
 
     def run_input_thread(self) -> None:
         """Read keys until it is to stop. The end of the input, or an error, is a lost terminal."""

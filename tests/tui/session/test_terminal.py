@@ -161,8 +161,8 @@ def process_state(pid: int) -> str:
 
 @pytest.mark.parametrize(
     "signals",
-    [(signal.SIGCONT,), (signal.SIGSTOP, signal.SIGCONT), (signal.SIGTSTP, signal.SIGCONT, signal.SIGCONT)],
-    ids=["goes on", "stopped", "suspended, goes on twice"],
+    [(signal.SIGSTOP, signal.SIGCONT), (signal.SIGTSTP, signal.SIGCONT, signal.SIGCONT), (signal.SIGCONT,) * 30],
+    ids=["stopped", "suspended, goes on twice", "goes on again and again"],
 )
 def test_however_it_is_told_to_go_on_it_reads_what_is_typed_once(signals: tuple[signal.Signals, ...]) -> None:
     with Terminal(PROGRAM, "attached") as terminal:
@@ -178,11 +178,11 @@ def test_however_it_is_told_to_go_on_it_reads_what_is_typed_once(signals: tuple[
         # Longer than what is read at once, and each of these letters leaves.
         for _ in range(3):
             terminal.type("/")
-            terminal.wait_for("/")
+            terminal.wait_for("filter apps")
             terminal.type(f"\x1b[200~{'q' * 10_000}\x1b[201~")
             terminal.wait_for("qqqqqqqqqq")
             terminal.type("\x1b[27u")
-            terminal.wait_until(lambda: "qqqqqqqqqq" not in terminal.screen.text)
+            terminal.wait_until(lambda: "filter apps" not in terminal.screen.text)
         terminal.type("q")
         assert terminal.end() == 0
         restored(terminal)
