@@ -11,7 +11,7 @@ run: $(STAMP)
 	$(BIN)/hhtui --demo
 
 test: $(STAMP) check
-	$(BIN)/python -m pytest -n 5 --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 4 --dist loadgroup $(PYTEST_ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .
