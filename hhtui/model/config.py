@@ -107,6 +107,9 @@ class ProcessConfig(_Section):
     on_engine_stop: Literal["stop", "leave"] = Field(
         "stop", description="What becomes of the apps when the engine is stopped: stop, or leave them running."
     )
+    sandbox: Literal["off", "auto", "required"] = Field(
+        "off", description="Apps kept apart: off, auto where this machine can, or required for an app to start."
+    )
 
 
 class SystemConfig(_Section):

@@ -241,6 +241,77 @@ class Setting(_Part):
         return value if isinstance(value, str) else json.dumps(value)
 
 
+# What stands for the app's own folder among the files of its permissions.
+OWN_FOLDER = "{app_dir}"
+Device = Literal["gpio", "i2c", "spi", "video", "serial", "usb", "none", "all"]
+
+
+class Permissions(_Part):
+    """What an app that is kept apart may see and use beyond its own; ``system`` is everything, as without a sandbox."""
+
+    files: list[str] = Field(default_factory=list)
+    devices: list[Device] = Field(default_factory=lambda: list[Device](["all"]))
+    network: Literal["full", "none"] = "full"
+    system: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, raw: Any) -> Any:
+        for name in raw if isinstance(raw, dict) else ():
+            # Elsewhere an unknown field has no effect; here it might be taken for a promise.
+            if name not in cls.model_fields:
+                raise ValueError(f"there is no permission {sanitise(str(name), 60)!r}")
+        return raw
+
+    @field_validator("files")
+    @classmethod
+    def _are_paths(cls, value: list[str]) -> list[str]:
+        for entry in value:
+            path, _ = _path_of(entry)
+            if path == OWN_FOLDER:
+                continue
+            if "\0" in path or not path.startswith("/") or os.path.normpath(path) != path or path.startswith("//"):
+                raise ValueError(f'{entry!r} is no absolute path without "..", such as /media/usb or /media/usb:rw')
+            if path == "/" or path.split("/")[1] in ("proc", "dev"):
+                raise ValueError(f"{entry!r} cannot be given to an app")
+        return list(dict.fromkeys(value))
+
+    @field_validator("devices")
+    @classmethod
+    def _alone(cls, value: list[Device]) -> list[Device]:
+        if len(value) > 1 and {"none", "all"} & set(value):
+            raise ValueError('"none" and "all" stand alone')
+        return value
+
+    @property
+    def paths(self) -> list[tuple[str, bool]]:
+        """The files and folders outside that it may see, and whether it may write there."""
+        return [(path, writable) for path, writable in map(_path_of, self.files) if path != OWN_FOLDER]
+
+    @property
+    def own_folder(self) -> bool:
+        """Whether it may write into its own folder."""
+        return any(path == OWN_FOLDER and writable for path, writable in map(_path_of, self.files))
+
+    @property
+    def words(self) -> list[str]:
+        """One line for people for each thing that it may beyond reading the system and its own files."""
+        if self.system:
+            return ["everything that the engine's user may: it is not kept apart"]
+        found = [f"{'reads and writes' if writable else 'reads'} {path}" for path, writable in self.paths]
+        if self.own_folder:
+            found.append("changes its own folder")
+        if "none" not in self.devices and self.devices:
+            found.append("devices: all" if "all" in self.devices else f"devices: {', '.join(self.devices)}")
+        return [*found, "no network" if self.network == "none" else "the network"]
+
+
+def _path_of(entry: str) -> tuple[str, bool]:
+    """``/media/usb:rw`` → the path, and whether it may be written."""
+    path, colon, mode = entry.rpartition(":")
+    return (path, mode == "rw") if colon and mode in ("ro", "rw") else (entry, False)
+
+
 class Install(_Part):
     """The published specification's way to say what is installed."""
 
@@ -383,6 +454,7 @@ class Manifest(_Part):
     requires: list[Requirement] = Field(default_factory=list)
     restart_with: bool = False
     limits: Limits = Field(default_factory=cache(Limits))
+    permissions: Permissions = Field(default_factory=cache(Permissions))
     env_file: str | None = None
     schedule: str | None = None
     redis_keys: list[str] = Field(default_factory=list)
@@ -470,7 +542,19 @@ class Manifest(_Part):
             raise ValueError("command: the first word is the program and cannot be empty")
         if self.schedule is not None and self.sleeps:
             raise ValueError("schedule: an app that is started by visits cannot have one; set on_demand to false")
+        if self.permissions.network == "none":
+            self._check_without_network()
         return self
+
+    def _check_without_network(self) -> None:
+        reached = (
+            (self.sleeps, "an app that is started by visits"),
+            (self.config.redis_required, "config.redis_required"),
+            (self.endpoints.ui is not None, "a page (endpoints.ui)"),
+        )
+        for needs, what in reached:
+            if needs:
+                raise ValueError(f'permissions.network: "none" does not go with {what}')
 
     @property
     def sleeps(self) -> bool:
@@ -490,6 +574,8 @@ class Manifest(_Part):
         config = self.config.model_dump(mode="json", exclude_unset=True)
         part["config"] = {key: value for key, value in config.items() if key not in _POLICY_CONFIG}
         part["sleeps"] = self.sleeps
+        if "permissions" in self.model_fields_set:
+            part["permissions"] = self.permissions.model_dump(mode="json")
         return part
 
 

@@ -19,6 +19,7 @@ from hhtui.engine.discovery.file_watch import Look, signature
 from hhtui.engine.discovery.found_app import FoundApp
 from hhtui.engine.launch.launch import make_folders_of
 from hhtui.engine.process.identity import is_alive
+from hhtui.engine.process.namespace import reap_monitors
 from hhtui.engine.process.termination import end_leftover, end_runs
 from hhtui.engine.process.tree import ProcessTable, Survivor, find_survivors
 from hhtui.errors import ConflictError, UnknownAppError
@@ -129,6 +130,7 @@ class Fleet:
     async def take_up(self, found: dict[str, FoundApp], remembered: dict[str, AppRecord]) -> None:
         """At the engine's start: supervisors for what is found, what runs of it adopted, what is to run started."""
         tools = self._tools
+        reap_monitors()
         survivors = find_survivors(tools.table.now(), tools.home_id)
         for app_id in remembered.keys() - found.keys():
             await self._gone_apps.keep(remembered[app_id])

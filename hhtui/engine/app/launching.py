@@ -8,9 +8,11 @@ import json
 import logging
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from hhtui.engine.app.announcements import announce_progress
 from hhtui.engine.app.state import CannotSpawn, DependencyFailed, Installed, Prepared, Waits
@@ -19,10 +21,18 @@ from hhtui.engine.discovery.found_app import FoundApp
 from hhtui.engine.launch.environment import Declared, VariablesError, declared_environment, environment_of
 from hhtui.engine.launch.health import health_path
 from hhtui.engine.launch.launch import Launch, build_launch, grants_of
+from hhtui.engine.launch.sandbox import (
+    NoSandboxError,
+    Sandbox,
+    find_bwrap,
+    hidden_places,
+    leading_elsewhere,
+    sandbox_mode,
+)
 from hhtui.engine.process.tcp_table import Obstacle, obstacle
 from hhtui.errors import ConflictError, HomeHelperError
 from hhtui.model.app import Status, Verb, WaitsFor
-from hhtui.model.redis import RedisGrants
+from hhtui.model.redis import RedisAccess, RedisGrants
 from hhtui.paths import MANIFEST_NAME
 from hhtui.text import sanitise
 
@@ -208,7 +218,8 @@ class Launching:
             raise ConflictError(f"port {mcp_port}, for its MCP server, is {words}: end that, then start the app again")
         grants = grants_of(found, manifest)
         self._refuse_second_publisher(grants)
-        access = await app.tools.redis_access(app.app_id, grants)
+        networked = manifest.permissions.network != "none"
+        access = await app.tools.redis_access(app.app_id, grants) if networked else None
         gateway = app.tools.config().gateway
         launch = build_launch(
             found,
@@ -222,7 +233,41 @@ class Launching:
         )
         app.note(environment=sorted(launch.declared.values))
         app.notice("environment", "; ".join(launch.declared.warnings) or None)
-        return launch
+        return replace(launch, sandbox=await self._sandbox(found, manifest, launch, access))
+
+    async def _sandbox(
+        self, found: FoundApp, manifest: Manifest, launch: Launch, access: RedisAccess | None
+    ) -> Sandbox | None:
+        """What the app is kept apart in, None for one that is not; ConflictError if it has to be and cannot."""
+        app = self._app
+        config = app.tools.config()
+        mode = sandbox_mode(config)
+        bwrap = trouble = None
+        if mode != "off" and not manifest.permissions.system:
+            try:
+                bwrap = await asyncio.get_running_loop().run_in_executor(None, find_bwrap)
+            except NoSandboxError as error:
+                trouble = error.message
+        if trouble is not None and mode == "required":
+            raise ConflictError(f"apps have to be kept apart (process_manager.sandbox), and cannot be: {trouble}")
+        app.notice("sandbox", f"not kept apart from other apps: {trouble}" if trouble is not None else None)
+        if bwrap is None:
+            return None
+        socket = urlsplit(access.url).path if access is not None and access.url.startswith("unix:") else ""
+        declared = launch.declared.values
+        return Sandbox(
+            bwrap,
+            app.app_id,
+            found.path,
+            app.tools.home.app_data(app.app_id),
+            app.tools.home.app_logs(app.app_id),
+            app.tools.installer.python(app.app_id),
+            hidden_places(app.tools.home, config),
+            manifest.permissions,
+            frozenset(declared),
+            leading_elsewhere(launch.inherited, declared),
+            (unquote(socket),) if socket else (),
+        )
 
     def variables_missing(self) -> str | None:
         """What is amiss with the variables of the next start; None if nothing is."""

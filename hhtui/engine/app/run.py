@@ -18,9 +18,10 @@ from hhtui.engine.hardware.app_usage import AppTrees, Root
 from hhtui.engine.hardware.processes import proportional_memory_mb
 from hhtui.engine.launch.health import check, health_path
 from hhtui.engine.launch.launch import Launch
-from hhtui.engine.process.child import Child, adopt, spawn
+from hhtui.engine.process.child import Child, adopt, spawn, spawn_in_sandbox
 from hhtui.engine.process.exit_status import ExitStatus
 from hhtui.engine.process.identity import Stat, age_seconds
+from hhtui.engine.process.namespace import Namespace
 from hhtui.engine.process.tcp_table import listening, port_is_free
 from hhtui.engine.process.termination import terminate
 from hhtui.engine.process.tree import COOKIE_VARIABLE, group_is_empty
@@ -141,6 +142,7 @@ class Run:
         self.declared = declared
         self.child: Child | None = None
         self.root: int | None = None
+        self.namespace: Namespace | None = None
         self.started = self._loop.time()
         self._leader_gone: asyncio.Future[None] = self._loop.create_future()
         self.trial = UpdateTrial(self)
@@ -158,13 +160,25 @@ class Run:
             tools.capture.open(app.app_id, tools.home.fifo_dir, tools.home.app_logs(app.app_id))
         writers = tools.capture.writer_fds(app.app_id)
         try:
-            run.child = spawn(launch.argv, launch.cwd, environ, *writers, run._on_exit)
+            if launch.sandbox is None:
+                run.child = spawn(launch.argv, launch.cwd, environ, *writers, run._on_exit)
+                run._limit(run.child.pid)
+            else:
+                argv = launch.argv
+                run.child = spawn_in_sandbox(
+                    launch.sandbox.words(argv[0]),
+                    argv,
+                    launch.cwd,
+                    environ,
+                    *writers,
+                    run._on_exit,
+                    mark=instance,
+                    before=run._limit,
+                )
         finally:
             tools.capture.close_writers(writers)
         run.root = run.child.pid
-        run.limits.apply()
-        if (cgroup := app.cgroup()) is not None:
-            cgroup.add(run.child.pid)
+        run.namespace = run.child.namespace
         run.started = run._loop.time()
         return run
 
@@ -181,9 +195,15 @@ class Run:
         logs = tools.home.app_logs(app.app_id)
         tools.capture.open(app.app_id, tools.home.fifo_dir, logs, adopted_pid=identity.pid)
         run.root = identity.pid
+        run.namespace = run.child.namespace
         run.started = run._loop.time() - age_seconds(identity)
         run.limits.apply()
         return run
+
+    def _limit(self, pid: int) -> None:
+        self.limits.apply()
+        if (cgroup := self.app.cgroup()) is not None:
+            cgroup.add(pid)
 
     @property
     def uptime(self) -> float:
@@ -209,14 +229,16 @@ class Run:
 
     @property
     def alone(self) -> bool:
-        """Whether certainly nobody else of its process group is left."""
+        """Whether certainly nobody else of its process group, or of what it is kept apart in, is left."""
+        if self.namespace is not None:
+            return self.namespace.is_empty
         return self.root is None or group_is_empty(self.root)
 
     async def others(self) -> list[Stat]:
         """Who else of its tree lives, once its root has ended."""
         cgroup = self.app.cgroup()
         pids = cgroup.pids() if cgroup is not None else ()
-        return (await self.app.tools.table.snapshot()).members(self.instance, self.root, pids)
+        return (await self.app.tools.table.snapshot()).members(self.instance, self.root, pids, self.namespace)
 
     async def clear(self) -> None:
         """End what its root has left, without keeping the next run from starting meanwhile."""
@@ -249,6 +271,7 @@ class Run:
             timeout=manifest.stop.timeout_seconds,
             leader_gone=self._leader_gone,
             cgroup=self.app.cgroup() if cgroup else None,
+            namespace=self.namespace,
         )
 
     def end(self) -> None:

@@ -61,8 +61,11 @@ class _NoAnswer(Exception):
 def health_path(manifest: Manifest) -> str | None:
     """Where to ask; Streamlit's own path for a Streamlit app that names none; None: not at all.
 
-    A scheduled app is a command that ends: it is asked only if its manifest names a path.
+    A scheduled app is a command that ends: it is asked only if its manifest names a path. One without a network could
+    not answer.
     """
+    if manifest.permissions.network == "none":
+        return None
     if manifest.schedule is not None and not _is_named(manifest):
         return None
     if manifest.type is AppType.STREAMLIT and manifest.command is None and not _is_named(manifest):

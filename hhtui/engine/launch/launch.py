@@ -13,6 +13,7 @@ from pathlib import Path
 from hhtui.engine.discovery.found_app import FoundApp
 from hhtui.engine.launch.environment import DATABASE_VARIABLE, Declared, declared_environment
 from hhtui.engine.launch.health import health_path
+from hhtui.engine.launch.sandbox import Sandbox
 from hhtui.engine.process.tree import COOKIE_VARIABLE
 from hhtui.errors import ConflictError, HomeHelperError, InvalidInputError
 from hhtui.model.app import AppType
@@ -81,6 +82,7 @@ class Launch:
     own: dict[str, str]
     inherited: Mapping[str, str]
     declared: Declared = field(default_factory=Declared)
+    sandbox: Sandbox | None = None
 
     @property
     def environ(self) -> dict[str, str]:

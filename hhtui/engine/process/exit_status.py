@@ -41,7 +41,8 @@ class ExitStatus(NamedTuple):
 UNSEEN = ExitStatus(None, None)
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
+    """``SIGKILL``, or ``signal 70`` for one without a name."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -58,7 +59,7 @@ def reap(pidfd: int) -> ExitStatus | None:
         return None
     if result.si_code == os.CLD_EXITED:
         return ExitStatus(result.si_status, None)
-    return ExitStatus(None, _signal_name(result.si_status))
+    return ExitStatus(None, signal_name(result.si_status))
 
 
 def _adopted_status(pidfd: int) -> ExitStatus | None:
@@ -102,7 +103,7 @@ def _status_of_zombie(pidfd: int) -> ExitStatus | None:
 
 def _status_of_wait(status: int) -> ExitStatus:
     if os.WIFSIGNALED(status):
-        return ExitStatus(None, _signal_name(os.WTERMSIG(status)))
+        return ExitStatus(None, signal_name(os.WTERMSIG(status)))
     return ExitStatus(os.WEXITSTATUS(status), None)
 
 

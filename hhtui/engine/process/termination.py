@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from typing import NamedTuple
 
 from hhtui.engine.process.cgroup import AppCgroup
 from hhtui.engine.process.identity import Stat
+from hhtui.engine.process.namespace import Namespace
 from hhtui.engine.process.tree import ProcessTable, Survivor, signal_all
 
 log = logging.getLogger("homehelper.adoption")
@@ -29,19 +31,54 @@ async def terminate(
     timeout: float,
     leader_gone: asyncio.Future[None],
     cgroup: AppCgroup | None = None,
+    namespace: Namespace | None = None,
 ) -> list[Stat]:
     """End every process of the run that ``cookie`` names; the survivors, none if all is well.
 
     Each member gets ``stop_signal`` once, whenever it appears; after ``timeout`` seconds all that are left get
-    SIGKILL, again and again until two passes in a row find nobody. Who is in ``cgroup`` is a member, too.
+    SIGKILL, again and again until two passes in a row find nobody. Who is in ``cgroup`` or ``namespace`` is a member,
+    too, and the namespace ends with the run.
     """
+    run = _Members(table, cookie, root, cgroup, namespace)
+    survivors = await _ask(run, stop_signal, timeout, leader_gone)
+    if survivors:
+        survivors = await _kill(run)
+    if namespace is not None:
+        # Also where nobody was found: who is asked by name can hide, who is inside cannot get out.
+        await namespace.end(KILL_PATIENCE)
+    return survivors
+
+
+class _Members(NamedTuple):
+    """The processes of a run, as they are at each look."""
+
+    table: ProcessTable
+    cookie: str
+    root: int | None
+    cgroup: AppCgroup | None
+    namespace: Namespace | None
+
+    async def look(self) -> list[Stat]:
+        snapshot = await self.table.snapshot()
+        pids = self.cgroup.pids() if self.cgroup else ()
+        return snapshot.members(self.cookie, self.root, pids, self.namespace)
+
+    def kill(self) -> None:
+        if self.cgroup is not None:
+            self.cgroup.kill()
+        if self.namespace is not None:
+            self.namespace.kill()
+
+
+async def _ask(run: _Members, stop_signal: int, timeout: float, leader_gone: asyncio.Future[None]) -> list[Stat]:
+    """Send each member the signal, and wait; who is left when the time is up."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
     asked: set[tuple[int, int]] = set()
     pause = _FIRST_LOOK
     empty_passes = 0
     while True:
-        members = await _members(table, cookie, root, cgroup)
+        members = await run.look()
         if not members:
             empty_passes += 1
             if empty_passes == 2 or leader_gone.done():
@@ -49,18 +86,12 @@ async def terminate(
             continue
         empty_passes = 0
         if loop.time() >= deadline:
-            break
+            return members
         fresh = [member for member in members if (member.pid, member.start_ticks) not in asked]
         signal_all(fresh, stop_signal)
         asked |= {(member.pid, member.start_ticks) for member in fresh}
         await _pause(pause, deadline - loop.time(), leader_gone)
         pause = min(pause * 1.5, _LONGEST_LOOK)
-    return await _kill(table, cookie, root, cgroup)
-
-
-async def _members(table: ProcessTable, cookie: str, root: int | None, cgroup: AppCgroup | None) -> list[Stat]:
-    snapshot = await table.snapshot()
-    return snapshot.members(cookie, root, cgroup.pids() if cgroup else ())
 
 
 async def _pause(seconds: float, limit: float, leader_gone: asyncio.Future[None]) -> None:
@@ -71,15 +102,14 @@ async def _pause(seconds: float, limit: float, leader_gone: asyncio.Future[None]
         await asyncio.wait((leader_gone,), timeout=seconds)
 
 
-async def _kill(table: ProcessTable, cookie: str, root: int | None, cgroup: AppCgroup | None) -> list[Stat]:
+async def _kill(run: _Members) -> list[Stat]:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + KILL_PATIENCE
     empty_passes = 0
     members: list[Stat] = []
     while loop.time() < deadline:
-        if cgroup is not None:
-            cgroup.kill()
-        members = await _members(table, cookie, root, cgroup)
+        run.kill()
+        members = await run.look()
         if not members:
             empty_passes += 1
             if empty_passes == 2:
@@ -103,6 +133,7 @@ async def end_leftover(app_id: str, run: Survivor, table: ProcessTable) -> None:
         stop_signal=signal.SIGTERM,
         timeout=_LEFTOVER_PATIENCE,
         leader_gone=gone,
+        namespace=run.namespace,
     )
     if survivors:
         log.error("%s: leftovers would not die: %s", app_id, ", ".join(str(stat.pid) for stat in survivors))

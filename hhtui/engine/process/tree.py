@@ -7,9 +7,11 @@ import hashlib
 import os
 import signal
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import NamedTuple
 
 from hhtui.engine.process.identity import Stat, identity_of, read_stat
+from hhtui.engine.process.namespace import Namespace, is_first_inside, mark_of
 from hhtui.model.app import ProcessIdentity
 from hhtui.paths import Home
 
@@ -34,10 +36,17 @@ class Snapshot(NamedTuple):
     stats: dict[int, Stat]
     cookies: dict[int, str]
 
-    def members(self, cookie: str, root: int | None = None, also: Iterable[int] = ()) -> list[Stat]:
-        """The processes of the app's run: with its cookie, in the root's session, ``also`` these, and descendants."""
+    def members(
+        self, cookie: str, root: int | None = None, also: Iterable[int] = (), namespace: Namespace | None = None
+    ) -> list[Stat]:
+        """The processes of the app's run: with its cookie, in the root's session, ``also`` these, and descendants.
+
+        So are all that live in ``namespace``, whose first process is none of the app's.
+        """
         found = {pid for pid, value in self.cookies.items() if value == cookie}
         found |= {pid for pid in also if pid in self.stats}
+        if namespace is not None and (init := self.stats.get(namespace.init.pid)) and namespace.is_init(init):
+            found |= {s.pid for s in self.stats.values() if s.parent == init.pid}
         if root is not None and (root in found or root not in self.stats):
             # Only with our cookie, or with the root gone, is the session certainly ours.
             found |= {s.pid for s in self.stats.values() if s.session == root and self._is_ours(s.pid, cookie)}
@@ -162,29 +171,44 @@ def group_is_empty(group: int) -> bool:
 
 
 class Survivor(NamedTuple):
-    """A run found alive: its cookie, and its root process if that still lives."""
+    """A run found alive: its cookie, its root process if that still lives, and what it is kept apart in."""
 
     cookie: str
     root: ProcessIdentity | None
+    namespace: Namespace | None = None
 
 
 def find_survivors(snapshot: Snapshot, home_id: str) -> dict[str, list[Survivor]]:
     """Runs of this home that are alive, by app_id, the oldest first: found by their cookie, registry or not."""
     pids: dict[tuple[str, str], list[int]] = {}
-    for pid, cookie in snapshot.cookies.items():
+    inits: dict[str, Stat] = {}
+    for pid, stat in snapshot.stats.items():
+        mark = mark_of(stat)
+        cookie = mark or snapshot.cookies.get(pid, "")
         home, _, rest_of_it = cookie.partition(":")
         app_id = rest_of_it.partition(":")[0]
-        if home == home_id and app_id and snapshot.stats[pid].state not in "ZX":
-            pids.setdefault((app_id, cookie), []).append(pid)
+        if home == home_id and app_id and stat.state not in "ZX":
+            members = pids.setdefault((app_id, cookie), [])
+            if mark is None:
+                members.append(pid)
+            else:
+                inits[cookie] = stat
     found: dict[str, list[tuple[int, Survivor]]] = {}
     for (app_id, cookie), members in pids.items():
-        leaders = [
-            pid for pid in members if snapshot.stats[pid].session == pid and not _has_parent(pid, snapshot, cookie)
-        ]
+        init = inits.get(cookie)
+        if init is not None:
+            leaders = [
+                stat.pid for stat in snapshot.stats.values() if stat.parent == init.pid and is_first_inside(stat.pid)
+            ]
+        else:
+            leaders = [
+                pid for pid in members if snapshot.stats[pid].session == pid and not _has_parent(pid, snapshot, cookie)
+            ]
         root = identity_of(min(leaders, key=lambda pid: snapshot.stats[pid].start_ticks)) if leaders else None
-        age = min(snapshot.stats[pid].start_ticks for pid in members)
-        found.setdefault(app_id, []).append((age, Survivor(cookie, root)))
-    return {app_id: [survivor for _, survivor in sorted(runs)] for app_id, runs in found.items()}
+        age = init.start_ticks if init else min(snapshot.stats[pid].start_ticks for pid in members)
+        namespace = Namespace.around(init.pid) if init else None
+        found.setdefault(app_id, []).append((age, Survivor(cookie, root, namespace)))
+    return {app_id: [survivor for _, survivor in sorted(runs, key=itemgetter(0))] for app_id, runs in found.items()}
 
 
 def _has_parent(pid: int, snapshot: Snapshot, cookie: str) -> bool:
