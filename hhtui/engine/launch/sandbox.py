@@ -30,6 +30,8 @@ CURES = (
     "kernel.unprivileged_userns_clone=1, user.max_user_namespaces=10000; in a container it is its host that refuses"
 )
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/sys")
+# What of /proc is the whole machine's: to an engine of root's the kernel would let its apps write there.
+_OF_THE_KERNEL = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/acpi", "/proc/scsi")
 # Where the files lie that name resolution leads to: resolv.conf mostly is a link to one of them.
 _RESOLVERS = ("/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager/resolv.conf", "/run/connman", "/run/nscd")
 _RESOLVERS_OF_NAMES = ("/run/avahi-daemon/socket",)
@@ -162,7 +164,9 @@ class Sandbox:
         for path in sorted(glob.glob("/opt/*")):
             if path != str(SYSTEM_HOME):
                 yield from _one("--ro-bind-try", path)
-        yield from ("--proc", "/proc", "--dev", "/dev")
+        yield from ("--proc", "/proc")
+        yield from _each("--ro-bind-try", _OF_THE_KERNEL)
+        yield from ("--dev", "/dev")
         yield from ("--perms", "1777", "--size", str(_TMP_BYTES), "--tmpfs", "/tmp")
         yield from ("--symlink", "/tmp", "/var/tmp", "--symlink", "/run", "/var/run", "--dir", "/run")
         yield from _each("--ro-bind-try", (*_RESOLVERS, *_RESOLVERS_OF_NAMES))
