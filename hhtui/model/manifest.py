@@ -562,6 +562,11 @@ class Manifest(_Part):
         return self.on_demand if self.on_demand is not None else self.type is AppType.STREAMLIT
 
     @property
+    def asked_permissions(self) -> list[str]:
+        """What it says that it has to be allowed, in words; [] for one that says nothing."""
+        return self.permissions.words if "permissions" in self.model_fields_set else []
+
+    @property
     def asked_secrets(self) -> list[str]:
         """The names of the secrets that it declares: those it requires, and every ``${NAME}`` in its environment."""
         texts = self.environment.values()

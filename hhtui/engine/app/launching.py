@@ -247,7 +247,7 @@ class Launching:
             try:
                 bwrap = await asyncio.get_running_loop().run_in_executor(None, find_bwrap)
             except NoSandboxError as error:
-                trouble = error.message
+                trouble = f"{error.message}; {error.cure}"
         if trouble is not None and mode == "required":
             raise ConflictError(f"apps have to be kept apart (process_manager.sandbox), and cannot be: {trouble}")
         app.notice("sandbox", f"not kept apart from other apps: {trouble}" if trouble is not None else None)

@@ -14,7 +14,7 @@ from hhtui.engine.doctor.findings import Finding, error
 from hhtui.engine.doctor.home import check_home
 from hhtui.engine.doctor.machine import check_machine
 from hhtui.engine.doctor.report import write_report
-from hhtui.engine.doctor.service import check_gateway, check_limits, check_redis, check_unit
+from hhtui.engine.doctor.service import check_gateway, check_limits, check_redis, check_sandbox, check_unit
 from hhtui.engine.process.jobs import Progress, run_task
 
 
@@ -30,6 +30,7 @@ def diagnose(request: dict[str, Any], _progress: Progress) -> dict[str, Any]:
             lambda: check_apps(home, config, engine),
             lambda: check_redis(config, redis),
             lambda: check_gateway(request.get("gateway")),
+            lambda: check_sandbox(config),
         ]
     every += [lambda: check_limits(engine), lambda: check_unit(engine)]
     if engine is None or engine.get("service") != "user":

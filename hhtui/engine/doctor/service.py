@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hhtui.engine.doctor.findings import Finding, error, ok, warning
+from hhtui.engine.launch.sandbox import MODE_VARIABLE, NoSandboxError, find_bwrap, sandbox_mode
 from hhtui.engine.redis.address import ServerAddress
 from hhtui.engine.redis.private_files import installed_servers
 from hhtui.errors import InvalidInputError
@@ -120,6 +121,24 @@ def _systemctl(words: list[str]) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip()
+
+
+def check_sandbox(config: Config) -> Iterator[Finding]:
+    """Whether apps can be kept apart, where they are to be."""
+    try:
+        mode = sandbox_mode(config)
+        if mode == "off":
+            return
+        bwrap = find_bwrap()
+    except InvalidInputError as trouble:
+        yield error("sandbox", trouble.message, f"unset {MODE_VARIABLE}")
+    except NoSandboxError as trouble:
+        if mode == "required":
+            yield error("sandbox", f"no app is started: {trouble.message}", trouble.cure)
+        else:
+            yield warning("sandbox", f"apps are not kept apart: {trouble.message}", trouble.cure)
+    else:
+        yield ok("sandbox", f"apps are kept apart by {bwrap}")
 
 
 def check_gateway(status: dict[str, Any] | None) -> Iterator[Finding]:

@@ -25,9 +25,10 @@ from hhtui.text import sanitise
 Mode = Literal["off", "auto", "required"]
 # Wins over process_manager.sandbox.
 MODE_VARIABLE = "HHTUI_SANDBOX"
-CURES = (
-    "where the kernel refuses user namespaces: sysctl kernel.apparmor_restrict_unprivileged_userns=0, "
-    "kernel.unprivileged_userns_clone=1, user.max_user_namespaces=10000; in a container it is its host that refuses"
+_INSTALL = "sudo apt install bubblewrap"
+_ALLOW = (
+    "let users make namespaces: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu), "
+    "kernel.unprivileged_userns_clone=1, user.max_user_namespaces=10000; to a container its host has to allow them"
 )
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/sys")
 # What of /proc is the whole machine's: to an engine of root's the kernel would let its apps write there.
@@ -76,9 +77,13 @@ def sandbox_mode(config: Config, environ: Mapping[str, str] = os.environ) -> Mod
 
 
 class NoSandboxError(HomeHelperError):
-    """Apps cannot be kept apart on this machine; says why and what helps."""
+    """Apps cannot be kept apart on this machine; says why, and ``cure`` what helps."""
 
     slug = "no_sandbox"
+
+    def __init__(self, message: str, cure: str) -> None:
+        super().__init__(message)
+        self.cure = cure
 
 
 def shipped_bwrap() -> Path | None:
@@ -97,8 +102,8 @@ def find_bwrap() -> str:
     if len(troubles) < len(candidates):
         return str(candidates[len(troubles)])
     if not candidates:
-        raise NoSandboxError("there is no bubblewrap: sudo apt install bubblewrap")
-    raise NoSandboxError(f"{troubles[0]} ({CURES})")
+        raise NoSandboxError("there is no bubblewrap", _INSTALL)
+    raise NoSandboxError(troubles[0], _ALLOW)
 
 
 # Those that have worked: what worked once is not tried at each start.

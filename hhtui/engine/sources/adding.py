@@ -233,6 +233,8 @@ class Adding:
             "requirements": requirements_of(found),
             "setup_commands": dict(manifest.setup_commands),
             "ports": ports_of(manifest),
+            "permissions": manifest.asked_permissions,
+            "whole_system": manifest.permissions.system,
             "secrets": self._secrets(manifest),
             "settings": found.raw["settings"] if isinstance(found.raw.get("settings"), dict) else {},
             "requires": self._requires(manifest),

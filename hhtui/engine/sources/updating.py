@@ -414,6 +414,8 @@ class Updating:
             "log": [sanitise(line, 300) for line in version.log or changelog_between(old.path, new.path)][:_SHOWN],
             "manifest": self._hidden(manifest_changes((old.by_author or old).raw, (new.by_author or new).raw)),
             "setup": self._hidden(setup_changes(old, new)),
+            "permissions": manifest.asked_permissions if _permissions(new) != _permissions(old) else [],
+            "whole_system": manifest.permissions.system,
             "secrets": sorted(_secrets(new) - _secrets(old)),
             "discarded": [sanitise(name, 300) for name in differs.changed][:_SHOWN],
             "carried_over": [sanitise(name, 300) for name in foreign][:_SHOWN],
@@ -743,6 +745,10 @@ def changelog_between(old: Path, new: Path) -> list[str]:
     """The lines that the new version's CHANGELOG.md has and the old one's has not."""
     before = set(_lines(old / "CHANGELOG.md"))
     return [line for line in _lines(new / "CHANGELOG.md") if line.strip() and line not in before]
+
+
+def _permissions(app: FoundApp) -> list[str]:
+    return app.manifest.asked_permissions if app.manifest is not None else []
 
 
 def _secrets(app: FoundApp) -> set[str]:

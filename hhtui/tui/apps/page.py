@@ -276,6 +276,8 @@ class AppPage(HomeScreen):
             say("Last exit", f"{sanitise(app.exit.words, 300)} ({words.local_time(app.exit.at, '%Y-%m-%d %H:%M:%S')})")
             for text in app.exit.stderr[-_LAST_LINES:]:
                 lines.append([(" " * (_LABEL + 1), looks.dim), (sanitise(text, width - _LABEL), looks.dim)])
+        if isinstance(asked := app.manifest.get("permissions"), dict) and (allowed := _allowed(asked)):
+            say("May", allowed, looks.bad if asked.get("system") else looks.text)
         if app.schedule:
             say("Schedule", _schedule_words(app.schedule))
         lines.append([])
@@ -362,6 +364,15 @@ def _manifest_lines(manifest: Mapping[str, Any]) -> list[str]:
         shown["environment"] = dict.fromkeys(environment, "(not shown)")
     text = json.dumps(shown, indent=2, ensure_ascii=False, default=str)
     return [sanitise(line, 500) for line in text.split("\n")[:500]]
+
+
+def _allowed(asked: Mapping[str, Any]) -> str:
+    """What an app asks to be allowed, in words; "" for what its engine refuses."""
+    from hhtui.model.manifest import Permissions  # of hardly any app
+
+    with suppress(ValueError):
+        return sanitise(", ".join(Permissions.model_validate(asked).words), 500)
+    return ""
 
 
 def _schedule_words(schedule: Mapping[str, Any]) -> str:

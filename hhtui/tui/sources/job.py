@@ -247,7 +247,8 @@ class JobScreen(HomeScreen):
         lines: list[list[Piece]] = []
         told = exchange_lines(preview) if "to" in preview else preview_lines(preview)
         for number, line in enumerate(told):
-            lines += self._line(line, "text" if number else "title")
+            everything = bool(preview.get("whole_system")) and line.startswith("  may ")
+            lines += self._line(line, "bad" if everything else "text" if number else "title")
         if names := self.wanted_secrets():
             key = keymap.keys_of(keymap.BY_ID["app.secrets"], self.hh.changed_keys)[0]
             lines += [[], *self._line(f"{key} sets {', '.join(sanitise(name, 100) for name in names[:5])}", "accent")]
