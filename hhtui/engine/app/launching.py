@@ -405,7 +405,9 @@ class Installing:
 
         try:
             launch = await self._launching.describe(found)
-            warnings = await app.tools.installer.install(found, launch.environ, progress, hide=launch.declared.hide)
+            warnings = await app.tools.installer.install(
+                found, launch.environ, progress, hide=launch.declared.hide, sandbox=launch.sandbox
+            )
             app.notice("setup", "; ".join(warnings) or None)
         except HomeHelperError as error:
             return f"installing failed: {error.message}"

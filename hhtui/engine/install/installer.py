@@ -21,6 +21,7 @@ from hhtui.engine.install.pip_settings import for_uv, pip_settings
 from hhtui.engine.install.requirements import Plan, plan_of, unsupported
 from hhtui.engine.install.setup_step import InstallError, SetupLog, kill_all, run_step
 from hhtui.engine.launch.launch import base_python
+from hhtui.engine.launch.sandbox import Sandbox
 from hhtui.errors import HomeHelperError
 from hhtui.paths import SYSTEM_HOME, Home
 from hhtui.storage import write_json
@@ -151,12 +152,14 @@ class Installer:
         *,
         hide: Callable[[str], str] = str,
         beside: bool = False,
+        sandbox: Sandbox | None = None,
     ) -> list[str]:
         """Bring the app's environment up to date; InstallError has the failing line. Answers warnings.
 
         ``environment`` is the app's own. ``progress`` gets each line of output, which also goes to
         logs/<app_id>/setup.log, both after ``hide`` took secrets out of it. Cancelled, it
-        leaves nothing running and the last working environment in use; so it does ``beside``.
+        leaves nothing running and the last working environment in use; so it does ``beside``. The app's own commands
+        run in its ``sandbox``, if it has one.
         """
         if app.manifest is None:
             raise InstallError(app.error or "the manifest is invalid")
@@ -175,7 +178,7 @@ class Installer:
                     progress(line)
 
                 try:
-                    warnings = await self._replace(app, plan, environment, report, beside)
+                    warnings = await self._replace(app, plan, environment, report, beside, sandbox)
                 except InstallError as error:
                     log.write(hide(error.message))
                     raise InstallError(hide(error.message)) from None
@@ -194,7 +197,13 @@ class Installer:
         return not self.works(app.app_id) or _marker(venv).get("fingerprint") != plan.fingerprint
 
     async def _replace(
-        self, app: FoundApp, plan: Plan | None, environment: Mapping[str, str], report: Progress, beside: bool
+        self,
+        app: FoundApp,
+        plan: Plan | None,
+        environment: Mapping[str, str],
+        report: Progress,
+        beside: bool,
+        sandbox: Sandbox | None,
     ) -> list[str]:
         loop = asyncio.get_running_loop()
         venv = self._home.app_venv(app.app_id)
@@ -212,7 +221,7 @@ class Installer:
         building = venv.with_name(f".{app.app_id}.{secrets.token_hex(4)}")
         done = False
         try:
-            warnings = await self._build(app, plan, building, environment, report)
+            warnings = await self._build(app, plan, building, environment, report, sandbox)
             marker = {"fingerprint": plan.fingerprint}
             await loop.run_in_executor(None, write_json, building / MARKER, marker)
             # Not in the executor: nothing may be cancelled between the rename and the knowledge of it.
@@ -232,7 +241,13 @@ class Installer:
         return warnings
 
     async def _build(
-        self, app: FoundApp, plan: Plan, building: Path, environment: Mapping[str, str], report: Progress
+        self,
+        app: FoundApp,
+        plan: Plan,
+        building: Path,
+        environment: Mapping[str, str],
+        report: Progress,
+        sandbox: Sandbox | None,
     ) -> list[str]:
         cache = self._home.cache_dir
         uv = self._uv() if callable(self._uv) else self._uv
@@ -258,10 +273,14 @@ class Installer:
         # What an engine that was killed has left of this very installation.
         kill_all(cookie)
 
-        async def step(name: str, argv: list[str], limit: float = PACKAGES_LIMIT) -> None:
+        async def step(
+            name: str, argv: list[str], limit: float = PACKAGES_LIMIT, inside: list[str] | None = None
+        ) -> None:
             # What progresses is shown to everybody: a command of the app's own may hold a password.
             report(f"$ {name if name.startswith('setup_commands') else ' '.join(argv)}")
-            await run_step(name, argv, cwd=app.path, environ=environ, cookie=cookie, limit=limit, line=report)
+            await run_step(
+                name, argv, cwd=app.path, environ=environ, cookie=cookie, limit=limit, line=report, sandbox=inside
+            )
 
         # Python's own copy of pip needs no network.
         bundled = importlib.util.find_spec("ensurepip") is not None
@@ -293,9 +312,11 @@ class Installer:
             if plan.words:
                 await with_pip()
         warnings = []
+        shell = "/bin/sh"
+        inside = sandbox.for_setup(building, base_python()).words(shell) if sandbox is not None else None
         for name, command in plan.commands:
             try:
-                await step(f"setup_commands.{name}", ["/bin/sh", "-c", command], COMMAND_LIMIT)
+                await step(f"setup_commands.{name}", [shell, "-c", command], COMMAND_LIMIT, inside)
             except InstallError as error:
                 # Published apps make folders where that platform always lives.
                 if self._home.root == SYSTEM_HOME or not any(place in command for place in _PLATFORMS_HOMES):

@@ -11,8 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from hhtui.engine.process.child import Child, spawn
+from hhtui.engine.process.child import Child, spawn, spawn_in_sandbox
 from hhtui.engine.process.exit_status import ExitStatus
+from hhtui.engine.process.namespace import mark_of
 from hhtui.engine.process.tree import COOKIE_VARIABLE, ProcessTable, signal_all
 from hhtui.errors import HomeHelperError
 from hhtui.model.event import utc_now
@@ -48,11 +49,12 @@ async def run_step(
     cookie: str,
     limit: float,
     line: Callable[[str], None],
+    sandbox: Sequence[str] | None = None,
 ) -> None:
     """Run to the end, each line of output to ``line``. InstallError if it fails or takes over ``limit`` seconds.
 
     However this ends, also by cancellation, nothing that the command started is left running: all of it carries
-    ``cookie`` in its environment.
+    ``cookie`` in its environment, or is in the ``sandbox``, bubblewrap's command line, that it is started in.
     """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[ExitStatus] = loop.create_future()
@@ -62,14 +64,15 @@ async def run_step(
     child: Child | None = None
     try:
         try:
-            child = spawn(
-                argv,
-                cwd,
-                {**environ, COOKIE_VARIABLE: cookie},
-                write,
-                write,
-                lambda exit_status: _settle(ended, exit_status),
-            )
+            variables = {**environ, COOKIE_VARIABLE: cookie}
+
+            def settle(exit_status: ExitStatus) -> None:
+                _settle(ended, exit_status)
+
+            if sandbox is None:
+                child = spawn(argv, cwd, variables, write, write, settle)
+            else:
+                child = spawn_in_sandbox(sandbox, argv, cwd, variables, write, write, settle, mark=cookie)
         finally:
             os.close(write)
         async with asyncio.timeout(limit):
@@ -80,6 +83,8 @@ async def run_step(
         raise InstallError(f"{name} took longer than {human_duration(limit)} and was ended") from None
     finally:
         if child is not None:
+            if child.namespace is not None:
+                child.namespace.kill()
             kill_all(cookie, child.pid)
         reader.close()
         lines.end()
@@ -96,7 +101,9 @@ def kill_all(cookie: str, leader: int | None = None) -> None:
     """SIGKILL to every process with the cookie, those included that left its session; at once, without waiting."""
     table = ProcessTable()
     for _ in range(_KILL_ROUNDS):
-        members = table.now().members(cookie, leader)
+        snapshot = table.now()
+        inits = [stat for stat in snapshot.stats.values() if mark_of(stat) == cookie]
+        members = [*inits, *snapshot.members(cookie, leader)]
         if not members:
             return
         # Frozen first, a tree cannot grow new branches while it is felled.

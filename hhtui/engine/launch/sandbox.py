@@ -12,13 +12,13 @@ import os
 import shutil
 import subprocess
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 from hhtui.errors import HomeHelperError, InvalidInputError
 from hhtui.model.config import Config
-from hhtui.model.manifest import Permissions
+from hhtui.model.manifest import OWN_FOLDER, Permissions
 from hhtui.paths import SYSTEM_HOME, Home
 from hhtui.text import sanitise
 
@@ -62,6 +62,8 @@ _FURTHER_DEVICES = (
 _TMP_BYTES = 256 * 1024 * 1024
 # What of the home is covered takes no more than its folders.
 _COVER_BYTES = 1024 * 1024
+# What one app puts there another one would be given.
+_SHARED_CACHES = ("PIP_CACHE_DIR", "UV_CACHE_DIR")
 _KEPT_APART = ("--unshare-user", "--disable-userns", "--unshare-pid", "--unshare-ipc", "--cap-drop", "ALL")
 _PATIENCE = 10.0
 
@@ -134,7 +136,7 @@ class Sandbox:
     """One app's: ``bwrap`` is the program, ``python`` the app's interpreter, ``hidden`` what no app sees of the home.
 
     ``declared`` names the variables that the app gives itself, ``unset`` those that would lead it to folders of the
-    user's. ``sockets`` are servers that it may use.
+    user's. ``sockets`` are servers that it may use, ``building`` is an environment in the making.
     """
 
     bwrap: str
@@ -148,6 +150,14 @@ class Sandbox:
     declared: frozenset[str] = frozenset()
     unset: tuple[str, ...] = ()
     sockets: tuple[str, ...] = ()
+    building: Path | None = None
+
+    def for_setup(self, building: Path, python: Path) -> Sandbox:
+        """The same for a command that sets the app up: it makes what is in the app's folder and in ``building``."""
+        files = [*self.permissions.files, f"{OWN_FOLDER}:rw"]
+        permissions = self.permissions.model_copy(update={"files": files, "network": "full"})
+        unset = (*self.unset, *_SHARED_CACHES)
+        return replace(self, permissions=permissions, building=building, python=python, unset=unset)
 
     def words(self, program: str) -> list[str]:
         """Bubblewrap's command line, but for what it is to run; InvalidInputError."""
@@ -206,6 +216,8 @@ class Sandbox:
         yield from _each("--bind", _both([self.data, self.logs]))
         if (venv := self.python.parent.parent).joinpath("pyvenv.cfg").is_file():
             yield from _each("--ro-bind-try", _both([venv]))
+        if self.building is not None:
+            yield from _each("--bind-try", _both([self.building]))
         # Where published apps look for their folders; what else they make there goes with the run.
         if not any(_within(str(SYSTEM_HOME), path) for path in _both(self.hidden)):
             yield from ("--size", str(_TMP_BYTES), "--tmpfs", str(SYSTEM_HOME))

@@ -140,7 +140,7 @@ def spawn_in_sandbox(
     on_exit: Callable[[ExitStatus], None],
     *,
     mark: str,
-    before: Callable[[int], None],
+    before: Callable[[int], None] | None = None,
 ) -> Child:
     """As ``spawn``, inside what ``sandbox``, bubblewrap's command line, describes; the child is the app's own process.
 
@@ -172,10 +172,11 @@ def spawn_in_sandbox(
             # Without an answer the gate does not open, and all of it ends.
             raise SpawnError(f"its sandbox cannot be made{_trouble(sandbox, cwd)}")
         namespace.monitor = monitor
-        pidfd = os.pidfd_open(identity.pid)
         if not has_limit:
             given().lower(identity.pid)
-        before(identity.pid)
+        if before is not None:
+            before(identity.pid)
+        pidfd = os.pidfd_open(identity.pid)
         with suppress(OSError):
             ours.send(b"\n")
     return Child(identity, pidfd, on_exit, namespace)

@@ -748,6 +748,7 @@ class _Arriving(_Side):
             launch.environ,
             lambda line: report("install", message=line),
             hide=launch.declared.hide,
+            sandbox=launch.sandbox,
         )
 
     async def _start(self, ran: bool, report: JobReport) -> None:

@@ -523,7 +523,12 @@ class Updating:
             launch = await supervisor.launching.describe(version.found)
             hide = launch.declared.hide
             await self._installer.install(
-                version.found, launch.environ, lambda line: report("install", message=line), hide=hide, beside=True
+                version.found,
+                launch.environ,
+                lambda line: report("install", message=line),
+                hide=hide,
+                beside=True,
+                sandbox=launch.sandbox,
             )
         finally:
             supervisor.compare()

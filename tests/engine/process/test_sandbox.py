@@ -305,6 +305,30 @@ async def test_an_app_works_with_its_own(engine: Engine) -> None:
     await until(lambda: "hello" in (logs / "app.log").read_text() and "oh" in (logs / "error.log").read_text())
 
 
+async def test_its_own_setup_commands_are_kept_apart_too(engine: Engine) -> None:
+    engine.home.secrets_env.write_text("KEY=private\n")
+    folder = make_app(
+        engine.home.root, "lamp",
+        setup_commands=[
+            f"! cat {engine.home.secrets_env} 2>/dev/null",
+            "echo x > made && python -m pip --version && mkdir -p /opt/homehelper/data/lamp/sub",
+            f'(setsid env -i sleep 4712.{os.getpid()} &); test -w "$VIRTUAL_ENV"',
+        ],
+    )  # fmt: skip
+    await found(engine, "lamp")
+    record = await command(engine, "lamp", "start", wait=100)
+    assert record.status is Status.RUNNING, record.runtime_info
+    assert (folder / "made").exists() and (data(engine, "lamp") / "sub").is_dir()
+    await until(lambda: not tree(f"4712.{os.getpid()}"))
+
+
+async def test_a_setup_command_that_fails_says_so_as_ever(engine: Engine) -> None:
+    make_app(engine.home.root, "lamp", setup_commands={"broken": "echo it is broken >&2; exit 3"})
+    await found(engine, "lamp")
+    record = await command(engine, "lamp", "start", wait=100)
+    assert "setup_commands.broken exited 3: it is broken" in (record.runtime_info.error or "")
+
+
 async def test_files_are_shared_as_the_manifest_asks(engine: Engine, tmp_path: Path) -> None:
     for name in ("reads", "writes"):
         (tmp_path / name).mkdir()
