@@ -1,7 +1,8 @@
 """What each app's whole process tree uses, found in one pass over all processes for all apps.
 
 An app's first process leads a session of its own, so a tree is every process of that session and every descendant.
-A process once seen in a tree stays in it, also after its parent died or it took a session of its own.
+A process once seen in a tree stays in it, also after its parent died or it took a session of its own. Of an app that is
+kept apart the session is led by its namespace's first process, which is none of its tree, and whose children all are.
 """
 
 from __future__ import annotations
@@ -104,6 +105,7 @@ class AppTrees:
     def _join(self, stats: dict[int, Stat]) -> None:
         owner: dict[int, _Tree] = {}
         session: dict[int, _Tree] = {}
+        inits: dict[int, _Tree] = {}
         for tree in self._trees.values():
             tree.members = {
                 pid: start for pid, start in tree.members.items() if pid in stats and stats[pid].start_ticks == start
@@ -113,6 +115,8 @@ class AppTrees:
                 tree.members[tree.root.pid] = root.start_ticks
                 if root.session == tree.root.pid:
                     session[root.session] = tree
+                elif root.session == root.parent:
+                    inits[root.parent] = tree
             owner.update(dict.fromkeys(tree.members, tree))
         for pid, stat in stats.items():
             if pid in owner:
@@ -120,7 +124,10 @@ class AppTrees:
             tree_of_session = session.get(stat.session)
             chain = [pid]
             found = tree_of_session
-            while found is None and (parent := stats[chain[-1]].parent) in stats and parent not in chain:
+            while found is None:
+                parent = stats[chain[-1]].parent
+                if (found := inits.get(parent)) is not None or parent not in stats or parent in chain:
+                    break
                 chain.append(parent)
                 found = owner.get(parent) or session.get(stats[parent].session)
             for each in chain if found else ():

@@ -15,7 +15,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from hhtui.client.words import exchange_lines, preview_lines
+from hhtui.engine.doctor.service import check_sandbox
 from hhtui.engine.engine import Engine
+from hhtui.engine.hardware.app_usage import AppTrees, Root
 from hhtui.engine.launch import sandbox
 from hhtui.engine.process.child import SpawnError, spawn_in_sandbox
 from hhtui.engine.process.exit_status import ExitStatus
@@ -327,6 +330,44 @@ async def test_a_setup_command_that_fails_says_so_as_ever(engine: Engine) -> Non
     await found(engine, "lamp")
     record = await command(engine, "lamp", "start", wait=100)
     assert "setup_commands.broken exited 3: it is broken" in (record.runtime_info.error or "")
+
+
+async def test_an_apps_figures_are_of_its_own_processes_alone(engine: Engine) -> None:
+    make_app(engine.home.root, "lamp", "(setsid sleep 1000 &); (setsid sleep 1001 &); exec sleep 1002")
+    await found(engine, "lamp")
+    identity = (await command(engine, "lamp", "start")).runtime_info.identity
+    assert identity is not None
+    trees = AppTrees()
+    usage = trees.measure([Root("lamp", identity.pid, identity.start_ticks)])["lamp"]
+    names = sorted(Path(f"/proc/{pid}/cmdline").read_text() for pid in usage.pids)
+    assert names == ["sleep\x001000\x00", "sleep\x001001\x00", "sleep\x001002\x00"]
+    again = trees.measure([Root("lamp", identity.pid, identity.start_ticks)])["lamp"]
+    assert set(again.pids) == set(usage.pids)
+
+
+async def test_what_an_app_asks_is_shown_before_it_is_added_and_updated() -> None:
+    manifest, _ = parse_manifest(
+        {"name": "x", "type": "service", "permissions": {"files": ["/media/usb:rw", "/srv"], "devices": ["gpio"]}}
+    )
+    asked = manifest.asked_permissions
+    assert asked == ["reads and writes /media/usb", "reads /srv", "devices: gpio", "the network"]
+    assert any(line.split() == ["may", *", ".join(asked).split()] for line in preview_lines({"permissions": asked}))
+    assert "  may        devices: gpio" in exchange_lines({"permissions": ["devices: gpio"]})
+    whole, _ = parse_manifest({"name": "x", "type": "service", "permissions": {"system": True}})
+    assert whole.asked_permissions == ["everything that the engine's user may: it is not kept apart"]
+
+
+@pytest.mark.usefixtures("refusing")
+def test_the_doctor_says_why_apps_are_not_kept_apart_and_what_helps() -> None:
+    def found_with(mode: str) -> list[tuple[str, str]]:
+        config = Config.model_validate({"process_manager": {"sandbox": mode}})
+        return [(finding.level, f"{finding.message} {finding.fix}") for finding in check_sandbox(config)]
+
+    assert found_with("off") == []
+    for mode, level in (("auto", "warning"), ("required", "error")):
+        ((found_level, words),) = found_with(mode)
+        assert found_level == level
+        assert "setting up uid map: Permission denied" in words and "sysctl" in words
 
 
 async def test_files_are_shared_as_the_manifest_asks(engine: Engine, tmp_path: Path) -> None:
