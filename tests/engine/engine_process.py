@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from hhtui.client.sync import EngineClient
+from hhtui.engine.process.namespace import MARK_VARIABLE
+from hhtui.engine.process.tree import home_id
 from hhtui.errors import HomeHelperError
 from hhtui.paths import Home
 
@@ -106,11 +108,12 @@ def end_home(engine: EngineProcess) -> None:
             engine.terminate()
         except subprocess.TimeoutExpired:
             engine.kill()
-    marker = f"HOMEHELPER_DATA_DIR={engine.root}/".encode()
+    markers = (f"HOMEHELPER_DATA_DIR={engine.root}/".encode(), f"{MARK_VARIABLE}={home_id(engine.home)}:".encode())
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                if marker in (entry / "environ").read_bytes():
+                environ = (entry / "environ").read_bytes()
+                if any(marker in environ for marker in markers):
                     os.kill(int(entry.name), signal.SIGKILL)
 
 

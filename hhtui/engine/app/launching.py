@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import json
 import logging
@@ -54,6 +55,10 @@ _CLOSING_LOOK = 0.5
 _ON_ITS_WAY = frozenset({Status.RUNNING, Status.STARTING, Status.WAITING, Status.BACKOFF, Status.INSTALLING})
 # Of so many secrets that an app was ever given its lines are kept clean.
 _SECRETS_KEPT = 100
+_READ_ONLY = (
+    "it wrote where it may not, being kept apart: its data and logs are its own; permissions.files in its manifest"
+    ' allows more, as "{app_dir}:rw" for its own folder or "/path:rw" for another'
+)
 # Progress of an installation is published at most this often (seconds).
 _PROGRESS_INTERVAL = 0.5
 
@@ -242,6 +247,7 @@ class Launching:
         app = self._app
         config = app.tools.config()
         mode = sandbox_mode(config)
+        app.notice("read-only", None)
         bwrap = trouble = None
         if mode != "off" and not manifest.permissions.system:
             try:
@@ -268,6 +274,12 @@ class Launching:
             leading_elsewhere(launch.inherited, declared),
             (unquote(socket),) if socket else (),
         )
+
+    def explain(self, lines: Iterable[str]) -> None:
+        """Say at an app that died in its sandbox what allows it to write, if that may be why."""
+        apart = self.prepared is not None and self.prepared.sandbox is not None
+        if apart and any(os.strerror(errno.EROFS) in line for line in lines):
+            self._app.notice("read-only", _READ_ONLY)
 
     def variables_missing(self) -> str | None:
         """What is amiss with the variables of the next start; None if nothing is."""

@@ -457,7 +457,9 @@ class Supervisor:
 
         def keep() -> None:
             if exit_info is not None and exit_info is self.record.runtime_info.exit:
-                self.app.note(exit=exit_info.model_copy(update={"stderr": self.last_lines()}))
+                lines = self.last_lines()
+                self.app.note(exit=exit_info.model_copy(update={"stderr": lines}))
+                self.launching.explain(lines)
                 self.app.touch()
 
         # Reading a file must not delay the restart.

@@ -30,7 +30,7 @@ _ALLOW = (
     "let users make namespaces: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu), "
     "kernel.unprivileged_userns_clone=1, user.max_user_namespaces=10000; to a container its host has to allow them"
 )
-_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/sys")
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/etc", "/sys")
 # What of /proc is the whole machine's: to an engine of root's the kernel would let its apps write there.
 _OF_THE_KERNEL = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/acpi", "/proc/scsi")
 # Where the files lie that name resolution leads to: resolv.conf mostly is a link to one of them.
