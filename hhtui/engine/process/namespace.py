@@ -69,7 +69,9 @@ class Namespace:
         if not self._init_lives():
             return True
         try:
-            return not Path(f"/proc/{self.init.pid}/task/{self.init.pid}/children").read_text().strip()
+            children = Path(f"/proc/{self.init.pid}/task/{self.init.pid}/children").read_text().split()
+            # The app itself may have ended a moment before it is waited for.
+            return all((stat := read_stat(int(pid))) is None or stat.state in "ZX" for pid in children)
         except OSError:
             return False
 
