@@ -99,11 +99,14 @@ def shipped_bwrap() -> Path | None:
 
 def find_bwrap() -> str:
     """The first bubblewrap that works here: the system's, then the package's. NoSandboxError; takes some 10 ms."""
-    candidates = [path for path in (shutil.which("bwrap"), shipped_bwrap()) if path is not None]
-    troubles = [trouble for path in candidates if (trouble := _trouble_with(str(path))) is not None]
-    if len(troubles) < len(candidates):
-        return str(candidates[len(troubles)])
-    if not candidates:
+    troubles = []
+    for path in (shutil.which("bwrap"), shipped_bwrap()):
+        if path is None:
+            continue
+        if (trouble := _trouble_with(str(path))) is None:
+            return str(path)
+        troubles.append(trouble)
+    if not troubles:
         raise NoSandboxError("there is no bubblewrap", _INSTALL)
     raise NoSandboxError(troubles[0], _ALLOW)
 

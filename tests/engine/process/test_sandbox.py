@@ -443,6 +443,25 @@ def refusing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "shipped_bwrap", lambda: None)
 
 
+def test_of_two_bubblewraps_the_first_that_works_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older one of the system's knows less; where there is none at all, what helps is another thing."""
+    system, shipped = tmp_path / "bwrap", tmp_path / "shipped"
+    monkeypatch.setattr(sandbox, "shipped_bwrap", lambda: shipped if shipped.exists() else None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    works, fails = "#!/bin/sh\nexit 0\n", "#!/bin/sh\necho 'Unknown option --disable-userns' >&2\nexit 1\n"
+    for of_system, of_package, taken in ((works, fails, system), (fails, works, shipped)):
+        monkeypatch.setattr(sandbox, "_proven", set())
+        for path, text in ((system, of_system), (shipped, of_package)):
+            path.write_text(text)
+            path.chmod(0o755)
+        assert sandbox.find_bwrap() == str(taken)
+    for path in (system, shipped):
+        path.unlink()
+    with pytest.raises(sandbox.NoSandboxError) as caught:
+        sandbox.find_bwrap()
+    assert caught.value.cure == "sudo apt install bubblewrap"
+
+
 @pytest.mark.usefixtures("refusing")
 async def test_where_it_is_refused_apps_run_as_ever_and_say_so(tmp_path: Path) -> None:
     async with Engine(home_of(tmp_path, "auto")) as engine:
