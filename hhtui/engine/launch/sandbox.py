@@ -19,7 +19,7 @@ from typing import Literal, get_args
 from hhtui.errors import HomeHelperError, InvalidInputError
 from hhtui.model.config import Config
 from hhtui.model.manifest import OWN_FOLDER, Permissions
-from hhtui.paths import SYSTEM_HOME, Home
+from hhtui.paths import SYSTEM_HOME, Home, expanded
 from hhtui.text import sanitise
 
 Mode = Literal["off", "auto", "required"]
@@ -239,7 +239,7 @@ class Sandbox:
 
 def hidden_places(home: Home, config: Config) -> tuple[Path, ...]:
     """All that is the home's, and so no app's: its apps, data, logs, secrets and the engine's socket."""
-    apps = (home.root / folder for folder in config.process_manager.apps_dirs)
+    apps = (home.root / expanded(folder) for folder in config.process_manager.apps_dirs)
     return tuple(dict.fromkeys((home.root, home.data_dir, home.logs_dir, home.run_dir, *apps)))
 
 

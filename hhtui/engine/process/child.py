@@ -17,6 +17,7 @@ from hhtui.engine.process.exit_status import UNSEEN, ExitStatus, reap
 from hhtui.engine.process.identity import identity_of, read_stat
 from hhtui.engine.process.inherited import given, interpreter_of
 from hhtui.engine.process.namespace import MARK_VARIABLE, Monitor, Namespace
+from hhtui.engine.process.system_calls import refused_calls
 from hhtui.errors import HomeHelperError
 from hhtui.model.app import ProcessIdentity
 from hhtui.text import sanitise
@@ -153,15 +154,17 @@ def spawn_in_sandbox(
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        arguments = os.memfd_create("sandbox")
+        refused = _file_of(refused_calls())
+        options += ["--seccomp", str(refused)]
+        arguments = _file_of(b"".join(os.fsencode(word) + b"\0" for word in options))
+        passed = [refused, arguments]
         try:
-            os.write(arguments, b"".join(os.fsencode(word) + b"\0" for word in options))
-            os.lseek(arguments, 0, os.SEEK_SET)
             # What may be secret stands in no command line that others can read.
             words = [sandbox[0], "--args", str(arguments), "--", *_GATE, *argv]
-            process, has_limit = _popen(words, cwd, {MARK_VARIABLE: mark}, theirs.fileno(), stdout, stderr, [arguments])
+            process, has_limit = _popen(words, cwd, {MARK_VARIABLE: mark}, theirs.fileno(), stdout, stderr, passed)
         finally:
-            os.close(arguments)
+            for descriptor in passed:
+                os.close(descriptor)
         theirs.close()
         process.returncode = 0
         monitor = Monitor(process.pid)
@@ -180,6 +183,14 @@ def spawn_in_sandbox(
         with suppress(OSError):
             ours.send(b"\n")
     return Child(identity, pidfd, on_exit, namespace)
+
+
+def _file_of(data: bytes) -> int:
+    """A descriptor to read ``data`` from."""
+    descriptor = os.memfd_create("sandbox")
+    os.write(descriptor, data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
 
 
 def _shown(connection: socket.socket) -> int | None:

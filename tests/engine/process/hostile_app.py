@@ -14,6 +14,7 @@ from pathlib import Path
 HOME = Path(os.environ["HOMEHELPER_CONFIG_PATH"]).parent.parent
 DATA = Path(os.environ["HOMEHELPER_DATA_DIR"])
 VICTIM, ENGINE = int(os.environ["VICTIM_PID"]), int(os.environ["ENGINE_PID"])
+KEYCTL = {"x86_64": 250, "aarch64": 219}.get(os.uname().machine, 311)
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -122,6 +123,8 @@ TRIES: dict[str, Callable[[], object]] = {
     "read the user's home": lambda: os.listdir(os.environ["USERS_HOME"] + "/.ssh"),
     "read another user's home": lambda: os.listdir("/home"),
     "read the machine's logs": lambda: os.listdir("/var/log"),
+    "read the session's keys": call("syscall", KEYCTL, 0, -3, 1),
+    "pass filters by io_uring": call("syscall", 425, 1, ctypes.create_string_buffer(120)),
     "become another user": lambda: os.setuid(4242),
 }
 
