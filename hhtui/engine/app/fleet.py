@@ -340,16 +340,21 @@ class Fleet:
         are started.
         """
         paths = {self._tools.home.secrets_env, self._tools.home.dotenv}
+        own: dict[Supervisor, set[Path]] = {}
         for supervisor in self.supervisors.values():
             manifest = supervisor.found.manifest
+            files = own[supervisor] = set()
             if manifest is not None and manifest.env_file is not None:
-                paths.add(supervisor.found.path / manifest.env_file)
+                files.add(supervisor.found.path / manifest.env_file)
             if supervisor.child is not None:
-                paths.update(supervisor.launching.code_files)
+                files.update(supervisor.launching.code_files)
+            paths |= files
         seen = {path: signature(path) for path in paths}
         before, self._variables = self._variables, seen
-        if any(before[path] != seen[path] for path in before.keys() & seen.keys()):
-            for supervisor in self.supervisors.values():
+        changed = any(before[path] != seen[path] for path in before.keys() & seen.keys())
+        for supervisor, files in own.items():
+            # One that is watched from now on may have been changed since the process was started.
+            if changed or not files <= before.keys():
                 supervisor.variables_changed()
         return Look([str(path) for path in paths])
 

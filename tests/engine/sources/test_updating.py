@@ -19,7 +19,7 @@ from hhtui.model.app import Status
 from hhtui.model.removal import RemoveRequest
 from hhtui.model.source import AppJob, AppSource
 from hhtui.model.update import RollbackRequest, UpdateRequest
-from tests.engine.homes import command, make_home, until
+from tests.engine.homes import command, make_app, make_home, until
 from tests.engine.sources.repositories import Repository
 from tests.engine.sources.versions import bring, release
 
@@ -296,6 +296,16 @@ async def test_an_app_whose_code_was_changed_under_it_says_so(engine: Engine) ->
     await until(lambda: engine.app("lamp").runtime_info.code_changed, 60)
     await command(engine, "lamp", "restart")
     await until(lambda: not engine.app("lamp").runtime_info.code_changed)
+
+
+async def test_code_that_is_changed_right_after_the_start_is_noticed_too(engine: Engine) -> None:
+    folder = make_app(engine.home.root, "quick", command=["sh", "run.sh"])
+    (folder / "run.sh").write_text("exec sleep 1000\n")
+    await until(lambda: engine.fleet.supervisors.get("quick"))
+    await command(engine, "quick", "start")
+    with (folder / "run.sh").open("a") as file:
+        file.write("# new\n")
+    await until(lambda: engine.app("quick").runtime_info.code_changed, 30)
 
 
 async def test_an_update_that_was_under_way_at_the_engines_end_goes_on_at_its_start(
