@@ -76,7 +76,8 @@ def test_a_stopped_app_shows_why(opened: tuple[EngineProcess, int]) -> None:
 
 def test_a_websocket_stays_open_while_apps_come_and_caddy_is_told_of_them(opened: tuple[EngineProcess, int]) -> None:
     engine, port = opened
-    connection = eventually(lambda: echoes(made := open_websocket(port, "lamp.local")) and made)
+    connection = open_websocket(port, "lamp.local")
+    assert echoes(connection)
     add_app(engine.root, "door")
     eventually(lambda: visit(port, "door.local").status == 200)
     assert echoes(connection)

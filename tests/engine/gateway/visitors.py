@@ -148,7 +148,10 @@ def open_websocket(port: int, host: str, **headers: str) -> socket.socket:
 
 def echoes(connection: socket.socket) -> bool:
     """Whether the WebSocket is still open to the app."""
-    connection.sendall(b"\x81\x02hi")
-    got = connection.recv(4096)
-    assert got in (b"\x81\x02hi", b""), got
-    return got != b""
+    frame = b"\x81\x02hi"
+    connection.sendall(frame)
+    got = b""
+    # Caddy passes it on in pieces, now and then its first byte alone.
+    while len(got) < len(frame) and (data := connection.recv(4096)):
+        got += data
+    return got == frame
