@@ -340,21 +340,19 @@ class Fleet:
         are started.
         """
         paths = {self._tools.home.secrets_env, self._tools.home.dotenv}
-        own: dict[Supervisor, set[Path]] = {}
+        code: dict[Supervisor, set[Path]] = {}
         for supervisor in self.supervisors.values():
             manifest = supervisor.found.manifest
-            files = own[supervisor] = set()
             if manifest is not None and manifest.env_file is not None:
-                files.add(supervisor.found.path / manifest.env_file)
-            if supervisor.child is not None:
-                files.update(supervisor.launching.code_files)
-            paths |= files
+                paths.add(supervisor.found.path / manifest.env_file)
+            code[supervisor] = set(supervisor.launching.code_files) if supervisor.child is not None else set()
+            paths |= code[supervisor]
         seen = {path: signature(path) for path in paths}
         before, self._variables = self._variables, seen
         changed = any(before[path] != seen[path] for path in before.keys() & seen.keys())
-        for supervisor, files in own.items():
-            # One that is watched from now on may have been changed since the process was started.
-            if changed or not files <= before.keys():
+        for supervisor, files in code.items():
+            # What is watched from now on may have been changed since the process was started.
+            if changed or (not files <= before.keys() and supervisor.launching.code_is_newer()):
                 supervisor.variables_changed()
         return Look([str(path) for path in paths])
 

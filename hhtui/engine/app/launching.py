@@ -293,6 +293,10 @@ class Launching:
         """What the app printed, without the secrets that it was given."""
         return Declared(secrets=self._secrets).hide(text)
 
+    def code_is_newer(self) -> bool:
+        """Whether one of its few files is newer than the living process."""
+        return _changed_since(self.code_files, self._app.record.runtime_info.started_at)
+
     def compare(self, run: Run | None) -> None:
         """Note what has changed since the living process of ``run`` was started: restart to apply."""
         app = self._app
@@ -306,7 +310,7 @@ class Launching:
             return
         app.note(manifest_changed=fingerprint(found) != info.launched_as)
         self.code_files = _code_files(found, found.manifest)
-        app.note(code_changed=_changed_since(self.code_files, info.started_at))
+        app.note(code_changed=self.code_is_newer())
         try:
             declared = declared_environment(found, app.tools.home.config_dir)
         except HomeHelperError as error:
