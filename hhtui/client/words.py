@@ -369,6 +369,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
+# The label of what an app is allowed.
+_MAY = "may"
 _MOST_SHOWN = 12
 # What a job of the engine does, by its step.
 STEPS = {
@@ -483,7 +485,7 @@ def preview_lines(preview: Mapping[str, Any]) -> list[str]:
         ("starts", sanitise(" ".join(map(str, preview.get("starts") or [])), 300)),
         ("", "by itself, whenever the engine starts" if preview.get("autostart") else ""),
         ("ports", "one of its own" + (", and one for MCP" if "mcp" in (preview.get("ports") or []) else "")),
-        ("may", some(preview.get("permissions") or [])),
+        (_MAY, some(preview.get("permissions") or [])),
         ("secrets", some(secrets)),
         ("settings", some(preview.get("settings") or {})),
         ("requires", some(required)),
@@ -495,8 +497,20 @@ def preview_lines(preview: Mapping[str, Any]) -> list[str]:
     lines = [title if text("app_id") == text("name") else f"{title} (as {text('app_id')})"]
     for label, value in rows:
         if value:
-            lines.append(value if value.startswith("  ") else f"  {label:<10} {value}")
+            lines.append(value if value.startswith("  ") else _labelled(label, value))
     return lines
+
+
+def _labelled(label: str, value: str) -> str:
+    return f"  {label:<10} {value}"
+
+
+def whole_system_line(preview: Mapping[str, Any]) -> str | None:
+    """The line of a preview that says that its app is not kept apart from the system at all; None if it is."""
+    permissions = preview.get("permissions")
+    if not preview.get("whole_system") or not isinstance(permissions, list) or not permissions:
+        return None
+    return _labelled(_MAY, sanitise(str(permissions[0]), 100))
 
 
 def exchange_lines(preview: Mapping[str, Any]) -> list[str]:
@@ -507,8 +521,8 @@ def exchange_lines(preview: Mapping[str, Any]) -> list[str]:
 
     def listed(label: str, values: object, most: int = 20) -> list[str]:
         lines = [sanitise(str(value), 200) for value in values] if isinstance(values, list) else []
-        more = [f"  {'':<10} and {len(lines) - most} more"] if len(lines) > most else []
-        return [f"  {label if not number else '':<10} {line}" for number, line in enumerate(lines[:most])] + more
+        more = [_labelled("", f"and {len(lines) - most} more")] if len(lines) > most else []
+        return [_labelled(label if not number else "", line) for number, line in enumerate(lines[:most])] + more
 
     app_id = sanitise(str(preview.get("app_id") or ""), 80)
     data_bytes = human_bytes(int(preview.get("data_bytes") or 0))
@@ -524,12 +538,12 @@ def exchange_lines(preview: Mapping[str, Any]) -> list[str]:
         *listed("new", preview.get("log")),
         *listed("manifest", preview.get("manifest")),
         *listed("installs", preview.get("setup")),
-        *listed("may", preview.get("permissions")),
+        *listed(_MAY, preview.get("permissions")),
         *listed("secrets", preview.get("secrets")),
         *listed("gives up", preview.get("discarded")),
         *listed("keeps", preview.get("carried_over")),
-        f"  {'data':<10} {data}",
-        f"  {'app':<10} {'is stopped and started for it' if preview.get('runs') else 'does not run, and stays so'}",
+        _labelled("data", data),
+        _labelled("app", "is stopped and started for it" if preview.get("runs") else "does not run, and stays so"),
     ]
 
 

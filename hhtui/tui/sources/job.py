@@ -15,7 +15,7 @@ from textual.binding import BindingType
 from hhtui.client.records import BusMessage
 from hhtui.client.sending import chunks_of, wanted_of
 from hhtui.client.sync import EngineClient
-from hhtui.client.words import exchange_lines, job_outcome, job_step, job_title, preview_lines
+from hhtui.client.words import exchange_lines, job_outcome, job_step, job_title, preview_lines, whole_system_line
 from hhtui.errors import HomeHelperError
 from hhtui.model.states import EventType
 from hhtui.text import human_bytes, sanitise
@@ -246,9 +246,9 @@ class JobScreen(HomeScreen):
             preview = {**preview, "secrets": there}
         lines: list[list[Piece]] = []
         told = exchange_lines(preview) if "to" in preview else preview_lines(preview)
+        alarming = whole_system_line(preview)
         for number, line in enumerate(told):
-            everything = bool(preview.get("whole_system")) and line.startswith("  may ")
-            lines += self._line(line, "bad" if everything else "text" if number else "title")
+            lines += self._line(line, "bad" if line == alarming else "text" if number else "title")
         if names := self.wanted_secrets():
             key = keymap.keys_of(keymap.BY_ID["app.secrets"], self.hh.changed_keys)[0]
             lines += [[], *self._line(f"{key} sets {', '.join(sanitise(name, 100) for name in names[:5])}", "accent")]
