@@ -9,8 +9,8 @@ import signal
 import socket
 import struct
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hhtui.engine.process.exit_status import UNSEEN, ExitStatus, reap
@@ -151,46 +151,47 @@ def spawn_in_sandbox(
     _check_interpreter(argv, cwd)
     variables = [word for name, value in environ.items() for word in ("--setenv", name, value)]
     options = ["--clearenv", *variables, *sandbox[1:], "--chdir", str(cwd)]
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        refused = _file_of(refused_calls())
-        options += ["--seccomp", str(refused)]
-        arguments = _file_of(b"".join(os.fsencode(word) + b"\0" for word in options))
-        passed = [refused, arguments]
-        try:
-            # What may be secret stands in no command line that others can read.
-            words = [sandbox[0], "--args", str(arguments), "--", *_GATE, *argv]
-            process, has_limit = _popen(words, cwd, {MARK_VARIABLE: mark}, theirs.fileno(), stdout, stderr, passed)
-        finally:
-            for descriptor in passed:
-                os.close(descriptor)
-        theirs.close()
-        process.returncode = 0
-        monitor = Monitor(process.pid)
-        pid = _shown(ours)
-        namespace = Namespace.around(pid) if pid else None
-        identity = identity_of(pid) if pid else None
-        if namespace is None or identity is None:
-            # Without an answer the gate does not open, and all of it ends.
-            raise SpawnError(f"its sandbox cannot be made{_trouble(sandbox, cwd)}")
-        namespace.monitor = monitor
-        if not has_limit:
-            given().lower(identity.pid)
-        if before is not None:
-            before(identity.pid)
-        pidfd = os.pidfd_open(identity.pid)
-        with suppress(OSError):
-            ours.send(b"\n")
+    try:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            with _file_of(refused_calls()) as refused:
+                options += ["--seccomp", str(refused)]
+                # What may be secret stands in no command line that others can read.
+                with _file_of(b"".join(os.fsencode(word) + b"\0" for word in options)) as arguments:
+                    words = [sandbox[0], "--args", str(arguments), "--", *_GATE, *argv]
+                    process, has_limit = _popen(
+                        words, cwd, {MARK_VARIABLE: mark}, theirs.fileno(), stdout, stderr, [refused, arguments]
+                    )
+            theirs.close()
+            process.returncode = 0
+            monitor = Monitor(process.pid)
+            pid = _shown(ours)
+            namespace = Namespace.around(pid) if pid else None
+            identity = identity_of(pid) if pid else None
+            if namespace is None or identity is None:
+                # Without an answer the gate does not open, and all of it ends.
+                raise SpawnError(f"its sandbox cannot be made{_trouble(sandbox, cwd)}")
+            namespace.monitor = monitor
+            if not has_limit:
+                given().lower(identity.pid)
+            if before is not None:
+                before(identity.pid)
+            pidfd = os.pidfd_open(identity.pid)
+            with suppress(OSError):
+                ours.send(b"\n")
+    except OSError as error:
+        raise SpawnError(f"its sandbox cannot be made: {error.strerror}") from None
     return Child(identity, pidfd, on_exit, namespace)
 
 
-def _file_of(data: bytes) -> int:
+@contextmanager
+def _file_of(data: bytes) -> Iterator[int]:
     """A descriptor to read ``data`` from."""
-    descriptor = os.memfd_create("sandbox")
-    os.write(descriptor, data)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor
+    with open(os.memfd_create("sandbox"), "w+b") as file:
+        file.write(data)
+        file.seek(0)
+        yield file.fileno()
 
 
 def _shown(connection: socket.socket) -> int | None:

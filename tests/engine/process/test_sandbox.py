@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from hhtui.client.words import exchange_lines, preview_lines
+from hhtui.client.words import exchange_lines, preview_lines, whole_system_line
 from hhtui.engine.doctor.service import check_sandbox
 from hhtui.engine.engine import Engine
 from hhtui.engine.hardware.app_usage import AppTrees, Root
@@ -355,6 +356,20 @@ async def test_what_an_app_asks_is_shown_before_it_is_added_and_updated() -> Non
     assert "  may        devices: gpio" in exchange_lines({"permissions": ["devices: gpio"]})
     whole, _ = parse_manifest({"name": "x", "type": "service", "permissions": {"system": True}})
     assert whole.asked_permissions == ["everything that the engine's user may: it is not kept apart"]
+    preview = {"permissions": whole.asked_permissions, "whole_system": True}
+    alarming = whole_system_line(preview)
+    assert alarming in preview_lines(preview) and alarming in exchange_lines(preview)
+    assert whole_system_line({"permissions": asked, "whole_system": False}) is None
+
+
+async def test_where_no_file_can_be_opened_any_more_an_app_is_not_started_and_that_is_said(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        with pytest.raises(SpawnError, match="Too many open files"):
+            spawn_in_sandbox(["bwrap"], ["/bin/true"], tmp_path, {}, 1, 2, lambda _: None, mark="")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.mark.usefixtures("refusing")
