@@ -46,19 +46,8 @@ DEVICES: dict[str, tuple[str, ...]] = {
     "usb": ("bus", "hidraw*", "usb"),
 }
 _FURTHER_DEVICES = (
-    "snd",
-    "input",
-    "rtc*",
-    "watchdog*",
-    "net",
-    "fuse",
-    "uinput",
-    "pps*",
-    "ppp",
-    "lirc*",
-    "hwrng",
-    "kvm",
-)
+    "snd", "input", "rtc*", "watchdog*", "net", "fuse", "uinput", "pps*", "ppp", "lirc*", "hwrng", "kvm",
+)  # fmt: skip
 _TMP_BYTES = 256 * 1024 * 1024
 # What of the home is covered takes no more than its folders.
 _COVER_BYTES = 1024 * 1024
