@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import shlex
@@ -16,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from hhtui.engine.process.identity import read_stat
 from hhtui.tui.session.terminal import TerminalWriter
-from tests.engine.homes import until
+from tests.engine.engine_process import eventually
 from tests.tui.raw_output import colours, not_allowed
 from tests.tui.terminal import ROOT, Terminal, modes_left_on
 from tests.tui.ways import WAYS, raw
@@ -154,11 +154,6 @@ def test_suspended_it_gives_the_terminal_back_and_draws_everything_when_it_goes_
         assert terminal.attributes() == terminal.before
 
 
-def process_state(pid: int) -> str:
-    """One letter: proc_pid_stat(5)."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-
 @pytest.mark.parametrize(
     "signals",
     [(signal.SIGSTOP, signal.SIGCONT), (signal.SIGTSTP, signal.SIGCONT, signal.SIGCONT), (signal.SIGCONT,) * 30],
@@ -173,7 +168,7 @@ def test_however_it_is_told_to_go_on_it_reads_what_is_typed_once(signals: tuple[
             if number == signal.SIGCONT:
                 terminal.wait_until(lambda start=before: b"\x1b[?2004h" in terminal.output[start:])  # type: ignore[misc]
             else:
-                asyncio.run(until(lambda: process_state(terminal.pid) == "T", what="stopped"))
+                eventually(lambda: (stat := read_stat(terminal.pid)) and stat.state == "T", what="stopped")
         terminal.catch_up()
         # Longer than what is read at once, and each of these letters leaves.
         for _ in range(3):
