@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 import json
 import os
 import resource
@@ -138,7 +140,14 @@ async def test_an_app_ends_as_it_would_without(engine: Engine, script: str, code
 
 async def test_where_the_kernel_does_not_tell_the_monitor_does(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before Linux 6.15."""
-    monkeypatch.setattr("hhtui.engine.process.exit_status._PIDFD_GET_INFO", 0)
+    ioctl = fcntl.ioctl
+
+    def as_then(descriptor: int, request: int, *rest: Any) -> Any:
+        if request >> 8 & 0xFF == 0xFF:  # a pidfd's: linux/pidfd.h
+            raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
+        return ioctl(descriptor, request, *rest)
+
+    monkeypatch.setattr(fcntl, "ioctl", as_then)
     for app_id, script, code, name in (("exits", "exit 7", 7, None), ("dies", "kill -KILL $$", None, "SIGKILL")):
         make_app(engine.home.root, app_id, f"sleep 0.2; {script}", restart="never")
         await found(engine, app_id)
