@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -52,6 +53,16 @@ def human_bytes(count: float) -> str:
         if abs(count) < 1024:
             return f"{count:.1f} {unit}"
     return f"{count / 1024:.1f} TiB"
+
+
+def value_text(value: object) -> str:
+    """A setting's value as ``hhtui set`` takes it, not yet safe to show; "" for None. A list has commas between its
+    items, or is JSON where one of them holds a comma."""
+    if isinstance(value, list) and all(isinstance(item, str) and "," not in item for item in value):
+        return ",".join(value) or "none"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def human_duration(seconds: float) -> str:

@@ -12,9 +12,9 @@ import click
 from hhtui.cli.console import Table
 from hhtui.cli.session import Group, Session, command, run_task, shared_options
 from hhtui.cli.status import local_time, text_of
-from hhtui.client.words import NONE_WORDS, says_none, setting_text, setting_typed
+from hhtui.client.words import NONE_WORDS, says_none, setting_typed
 from hhtui.errors import InvalidInputError, NoEngineError, NotFoundError, UsageError
-from hhtui.text import sanitise
+from hhtui.text import sanitise, value_text
 
 # More than any value may have, so that one that is too long is told so.
 _MOST_TYPED = 1024 * 1024
@@ -36,6 +36,7 @@ _MODULE = "hhtui.engine.app.offline"
 def set_app(session: Session, app_id: str, pairs: tuple[str, ...], none: tuple[str, ...]) -> None:
     """Set what you want otherwise than the app's author: port=8150 limits.memory_mb=200 environment.TONE=warm.
 
+    Lists have commas between; += adds to one and -= takes from it: permissions.files+=/media/usb:rw.
     KEY=none: there is to be none, such as limits.memory_mb=none; of a text, which may be this word, say --none KEY.
     KEY alone, for a secret of the app: its value is asked for without echo, or read from standard input.
     """
@@ -46,6 +47,7 @@ def set_app(session: Session, app_id: str, pairs: tuple[str, ...], none: tuple[s
     without = [_full(key, rows) for key in none]
     for pair in pairs:
         key, equals, text = pair.partition("=")
+        key, sign = (key[:-1], key[-1]) if equals and key[-1:] in ("+", "-") else (key, "")
         key = _full(key, rows)
         row = rows.get(key, {})
         if not equals and not row.get("secret"):
@@ -59,10 +61,12 @@ def set_app(session: Session, app_id: str, pairs: tuple[str, ...], none: tuple[s
                     f"say `hhtui set {app_id} {key}` and type the value when asked, or pipe it in"
                 )
             _put(patch, key, _typed(key))
+        elif sign:
+            _put(patch, key, _added(patch, row, sign, setting_typed(key, text, "list")))
         elif says_none(key, row.get("type", ""), text):
             without.append(key)
         else:
-            _put(patch, key, setting_typed(key, text))
+            _put(patch, key, setting_typed(key, text, row.get("type", "")))
     _report(session, app_id, _changed(session, app_id, patch, without), "set", patch, without)
 
 
@@ -104,7 +108,7 @@ def settings(session: Session, app_id: str) -> None:
 
 
 # Of these all that is below goes at once.
-_WHOLE = frozenset({"environment", "settings", "limits", "restart", "stop"})
+_WHOLE = frozenset({"environment", "settings", "limits", "restart", "stop", "permissions"})
 
 
 def _full(key: str, rows: dict[str, Any]) -> str:
@@ -149,12 +153,23 @@ def _put(patch: dict[str, Any], key: str, value: Any) -> None:
     inner[name] = value
 
 
+def _added(patch: dict[str, Any], row: dict[str, Any], sign: str, items: Any) -> list[Any]:
+    """The list that holds now, or that was said before in the same command, with these items or without them."""
+    key = str(row.get("key") or "")
+    if row.get("type") != "list" or not isinstance(items, list):
+        raise UsageError(f"{sanitise(key, 60) or 'this'}: += and -= are for lists, such as permissions.files")
+    part, _, name = key.partition(".")
+    before = patch.get(part, {}).get(name, row.get("in_force")) or []
+    kept = [item for item in before if item not in items]
+    return [*kept, *items] if sign == "+" else kept
+
+
 def _shown(row: dict[str, Any], part: str) -> str:
     if row.get("secret"):
         return ("(set)" if row.get("is_set") else "") if part != "author" else ""
     if row.get("is_none") and part == "owner":
         return NONE_WORDS
-    return setting_text(row.get(part))
+    return value_text(row.get(part))
 
 
 def _note(row: dict[str, Any]) -> str:

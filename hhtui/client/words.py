@@ -318,24 +318,20 @@ def starts_by_itself(app: App) -> bool:
     return bool(setting)
 
 
-def setting_text(value: Any) -> str:
-    """One value of a key of ``hhtui settings``, as it is typed and not yet safe to show; "" if there is none."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
-
-
 def says_none(key: str, type_: str, text: str) -> bool:
     """Whether ``text``, typed for a key of ``hhtui settings``, says that there is to be no value: a free text that is
     this word is a value."""
-    free = key.partition(".")[0] not in _NO_WORDS and (type_ == "string" or key.startswith("environment."))
+    is_value = type_ in ("string", "list") or key.startswith("environment.")
+    free = key.partition(".")[0] not in _NO_WORDS and is_value
     return text in ("none", "null") and not free
 
 
-def setting_typed(key: str, text: str) -> Any:
-    """What somebody who types ``text`` for a key of ``hhtui settings`` means by it."""
+def setting_typed(key: str, text: str, type_: str = "") -> Any:
+    """What somebody who types ``text`` for a key of ``hhtui settings`` means by it; a list has commas between."""
     if key in _TEXTS or key.startswith(("environment.", "settings.")):
         return text
+    if type_ == "list" and not text.lstrip().startswith("["):
+        return [] if text == "none" else [item.strip() for item in text.split(",") if item.strip()]
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

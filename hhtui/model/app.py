@@ -171,7 +171,12 @@ class PortMove(Model):
 
 
 class AppRecord(_Kept):
-    """One app. ``manifest`` is the file's object as read; ``enabled`` overrides its autostart when set."""
+    """One app. ``manifest`` is the file's object as read; ``enabled`` overrides its autostart when set.
+
+    ``allowed`` are the permissions, as in a manifest, that its owner has agreed to by adding or updating it.
+    ``writes_folder``: its own folder stays writable to it where apps are kept apart, as it was before; None: an older
+    engine has written this.
+    """
 
     app_id: str
     name: str
@@ -183,6 +188,8 @@ class AppRecord(_Kept):
     manifest: dict[str, Any] = Field(default_factory=dict)
     warnings: list[str] = Field(default_factory=list)
     enabled: bool | None = None
+    allowed: dict[str, Any] | None = None
+    writes_folder: bool | None = None
     runtime_info: RuntimeInfo = Field(default_factory=RuntimeInfo)
     discovered_at: Timestamp
     last_updated: Timestamp

@@ -14,6 +14,7 @@ from hhtui.model.manifest import (
     Endpoints,
     Limits,
     Manifest,
+    Permissions,
     Restart,
     RestartPolicy,
     Setting,
@@ -32,6 +33,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "endpoints": Endpoints,
     "restart": RestartPolicy,
     "stop": StopPolicy,
+    "permissions": Permissions,
 }
 # Of these null says that there is none, whatever the author says; of the parts, that there is none of all.
 _MAY_BE_NONE = frozenset({"group", "schedule", "limits", "endpoints"})
@@ -54,6 +56,7 @@ class OwnerSettings(Model):
     endpoints: Endpoints | None = None
     restart: Restart | None = None
     stop: StopPolicy | None = None
+    permissions: Permissions | None = None
 
     @field_validator("environment", "settings")
     @classmethod

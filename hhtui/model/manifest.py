@@ -293,6 +293,31 @@ class Permissions(_Part):
         """Whether it may write into its own folder."""
         return any(path == OWN_FOLDER and writable for path, writable in map(_path_of, self.files))
 
+    def within(self, allowed: Permissions) -> Permissions:
+        """As much of it as is ``allowed``; itself if that is all."""
+        if allowed.system:
+            return self
+        if self.system:
+            return allowed
+        files = [
+            f"{path}:rw" if writable and allowed._may(path, write=True) else path
+            for path, writable in map(_path_of, self.files)
+            if allowed._may(path)
+        ]
+        devices = [device for device in self.devices if device in allowed.devices]
+        if "all" in allowed.devices or "all" in self.devices:
+            devices = self.devices if "all" in allowed.devices else allowed.devices
+        network = self.network if allowed.network == "full" else "none"
+        if (files, devices, network) == (self.files, self.devices, self.network):
+            return self
+        return self.model_copy(update={"files": files, "devices": devices or ["none"], "network": network})
+
+    def _may(self, path: str, *, write: bool = False) -> bool:
+        return any(
+            (path == own or path.startswith(f"{own}/")) and (writable or not write)
+            for own, writable in map(_path_of, self.files)
+        )
+
     @property
     def words(self) -> list[str]:
         """One line for people for each thing that it may beyond reading the system and its own files."""

@@ -124,6 +124,33 @@ REFUSED = [
 ]
 
 
+def test_permissions_are_lists_that_are_said_whole_added_to_and_taken_from(own: Own) -> None:
+    done = own.say("set", "lamp", "permissions.files=/srv, /media/usb:rw", "permissions.network=none")
+    assert said(done)[0] == 0, done.err
+    assert own_file(own) == {"permissions": {"files": ["/srv", "/media/usb:rw"], "network": "none"}}
+    assert rows(own)["permissions.files"]["in_force"] == ["/srv", "/media/usb:rw"]
+    done = own.say(
+        "set", "lamp", "permissions.files-=/srv", "permissions.files+=/opt/x,/var/y", "permissions.devices=gpio"
+    )
+    assert said(done)[0] == 0, done.err
+    assert own_file(own)["permissions"]["files"] == ["/media/usb:rw", "/opt/x", "/var/y"]
+    assert "permissions.files " in own.say("settings", "lamp").out
+    assert said(own.say("set", "lamp", "permissions.files=none"))[0] == 0
+    assert own_file(own)["permissions"]["files"] == []
+    before = own_file(own)
+    for words, refusal in (
+        ("permissions.files+=relative", "no absolute path"),
+        ("permissions.devices+=all", "stand alone"),
+        ("permissions.all=true", "no permission 'all'"),
+        ("limits.memory_mb+=5", "for lists"),
+    ):
+        refused = own.say("set", "lamp", words)
+        assert refused.code != 0 and refusal in refused.err and "\n" not in refused.err.strip(), refused.err
+    assert own_file(own) == before
+    assert said(own.say("unset", "lamp", "permissions"))[0] == 0
+    assert own_file(own) is None
+
+
 def test_what_cannot_be_is_refused_in_one_line_and_nothing_is_written(own: Own) -> None:
     for words, line in REFUSED:
         refused = own.say(*words)

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from hhtui.engine.app.app import App, Tools
+from hhtui.engine.app.permissions import as_agreed, asked
 from hhtui.engine.app.reason import Reason
-from hhtui.engine.app.record import describe, measure, rest
+from hhtui.engine.app.record import allow, describe, measure, rest
 from hhtui.engine.app.registry import GoneApps
 from hhtui.engine.app.supervisor import Supervisor
 from hhtui.engine.discovery.dependencies import stop_order
 from hhtui.engine.discovery.file_watch import Look, signature
 from hhtui.engine.discovery.found_app import FoundApp
 from hhtui.engine.launch.launch import make_folders_of
+from hhtui.engine.launch.sandbox import sandbox_mode
 from hhtui.engine.process.identity import is_alive
 from hhtui.engine.process.namespace import reap_monitors
 from hhtui.engine.process.termination import end_leftover, end_runs
@@ -162,7 +164,10 @@ class Fleet:
         """A supervisor for an app, with what was remembered of it."""
         if record is None:
             now = utc_now()
-            record = AppRecord(app_id=found.app_id, name="", path="", discovered_at=now, last_updated=now)
+            record = AppRecord(
+                app_id=found.app_id, name="", path="", writes_folder=False, discovered_at=now, last_updated=now
+            )
+        found = self._as_agreed(found, record)
         describe(record, found)
         supervisor = Supervisor(record, found, self._tools, self._apps)
         self.supervisors[found.app_id] = supervisor
@@ -190,6 +195,18 @@ class Fleet:
         for app_id in self.supervisors.keys() - apps.keys():
             self._left(self.supervisors[app_id])
 
+    def _as_agreed(self, found: FoundApp, record: AppRecord) -> FoundApp:
+        if sandbox_mode(self._tools.config()) == "off":
+            allow(record, asked(found))  # it may everything already
+            return found
+        return as_agreed(found, record)
+
+    def allow(self, app_id: str, permissions: dict[str, Any] | None) -> None:
+        """An app's owner agrees to these permissions; they are looked at when discovery looks anew."""
+        if permissions is not None and (supervisor := self.supervisors.get(app_id)) is not None:
+            allow(supervisor.record, permissions)
+            self._tools.changed(app_id)
+
     def settings_changed(self, found: FoundApp) -> None:
         """An app's owner has set something: it is this now."""
         self._want_ports({found.app_id: found})
@@ -197,6 +214,7 @@ class Fleet:
 
     def _changed(self, supervisor: Supervisor, found: FoundApp) -> None:
         before = supervisor.found
+        found = self._as_agreed(found, supervisor.record)
         if not _differs(before, found):
             if before.others_secrets != found.others_secrets:
                 supervisor.app.found = found

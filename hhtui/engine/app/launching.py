@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from hhtui.engine.app.announcements import announce_progress
+from hhtui.engine.app.permissions import keeps_folder, with_folder
+from hhtui.engine.app.record import keep_folder
 from hhtui.engine.app.state import CannotSpawn, DependencyFailed, Installed, Prepared, Waits
 from hhtui.engine.discovery.dependencies import problem as dependency_problem
 from hhtui.engine.discovery.found_app import FoundApp
@@ -56,8 +58,12 @@ _ON_ITS_WAY = frozenset({Status.RUNNING, Status.STARTING, Status.WAITING, Status
 # Of so many secrets that an app was ever given its lines are kept clean.
 _SECRETS_KEPT = 100
 _READ_ONLY = (
-    "it wrote where it may not, being kept apart: its data and logs are its own; permissions.files in its manifest"
-    ' allows more, as "{app_dir}:rw" for its own folder or "/path:rw" for another'
+    "it wrote where it may not, being kept apart: its data and logs are its own; "
+    "`hhtui set {app_id} permissions.files+={{app_dir}}:rw` allows its own folder, /path:rw in its place another"
+)
+_KEEPS_FOLDER = (
+    "it may write into its own folder, as before it was kept apart: "
+    "`hhtui set {app_id} permissions.files=none` ends that"
 )
 # Progress of an installation is published at most this often (seconds).
 _PROGRESS_INTERVAL = 0.5
@@ -257,7 +263,10 @@ class Launching:
         if trouble is not None and mode == "required":
             raise ConflictError(f"apps have to be kept apart (process_manager.sandbox), and cannot be: {trouble}")
         app.notice("sandbox", f"not kept apart from other apps: {trouble}" if trouble is not None else None)
+        keeps = bwrap is not None and keeps_folder(found, app.record)
+        app.notice("own-folder", _KEEPS_FOLDER.format(app_id=app.app_id) if keeps else None, logged=False)
         if bwrap is None:
+            keep_folder(app.record)
             return None
         socket = urlsplit(access.url).path if access is not None and access.url.startswith("unix:") else ""
         declared = launch.declared.values
@@ -269,7 +278,7 @@ class Launching:
             app.tools.home.app_logs(app.app_id),
             app.tools.installer.python(app.app_id),
             hidden_places(app.tools.home, config),
-            manifest.permissions,
+            with_folder(manifest.permissions) if keeps else manifest.permissions,
             frozenset(declared),
             leading_elsewhere(launch.inherited, declared),
             (unquote(socket),) if socket else (),
@@ -279,7 +288,7 @@ class Launching:
         """Say at an app that died in its sandbox what allows it to write, if that may be why."""
         apart = self.prepared is not None and self.prepared.sandbox is not None
         if apart and any(os.strerror(errno.EROFS) in line for line in lines):
-            self._app.notice("read-only", _READ_ONLY)
+            self._app.notice("read-only", _READ_ONLY.format(app_id=self._app.app_id))
 
     def variables_missing(self) -> str | None:
         """What is amiss with the variables of the next start; None if nothing is."""

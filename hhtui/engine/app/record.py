@@ -82,6 +82,16 @@ def warn(record: AppRecord, warnings: list[str]) -> None:
     record.warnings = warnings
 
 
+def allow(record: AppRecord, permissions: dict[str, Any]) -> None:
+    """Its owner has agreed to these permissions, as they stand in a manifest."""
+    record.allowed = permissions
+
+
+def keep_folder(record: AppRecord) -> None:
+    """It runs where it is not kept apart, and may come to need that its folder is writable."""
+    record.writes_folder = True
+
+
 def describe(record: AppRecord, found: FoundApp) -> None:
     """Bring a record up to what the manifest says."""
     manifest = found.manifest

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from hhtui.engine.app.registry import LoadedRegistry, disk_trouble
 from hhtui.engine.discovery.found_app import FoundApp
@@ -352,6 +352,8 @@ def setting_rows(
 
 
 def _type_word(annotation: Any) -> str:
+    if get_origin(annotation) is list:
+        return "list"
     if annotation is bool:
         return "boolean"
     return "number" if {int, float} & {annotation, *get_args(annotation)} else "string"

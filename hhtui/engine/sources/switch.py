@@ -44,6 +44,7 @@ class Switch(Model):
 
     ``replaced`` is the revision that the old version becomes. ``data`` is a copy to go back to, made as the old version
     had stopped and its files were as ``data_seen`` says; None where the data is exchanged itself, or is no matter.
+    ``allowed`` are the permissions that its owner had agreed to before, None if an earlier engine did not say.
     """
 
     app_id: str
@@ -58,6 +59,7 @@ class Switch(Model):
     ran: bool
     attempts: int = 0
     reason: str = ""
+    allowed: dict[str, Any] | None = None
     result: dict[str, Any] = Field(default_factory=dict)
 
     def write(self, home: Home) -> None:

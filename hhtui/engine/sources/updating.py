@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from hhtui.engine.app.fleet import Fleet
+from hhtui.engine.app.permissions import asked
 from hhtui.engine.app.supervisor import Supervisor
 from hhtui.engine.discovery.discovery import Discovery
 from hhtui.engine.discovery.found_app import FoundApp, read_app
@@ -135,7 +136,10 @@ class Updating:
     def start(self) -> None:
         """See to its end what an earlier engine has begun."""
         for switch in self._undone:
+            self._fleet.allow(switch.app_id, switch.allowed)
             self._report_back(switch)
+        if self._undone:
+            self._rescan()
         for switch in self._begun:
 
             async def go_on(report: JobReport, switch: Switch = switch) -> dict[str, Any]:
@@ -366,6 +370,7 @@ class Updating:
                 }
                 await asyncio.to_thread(sync_disks, self._disks(version, switch))
                 report("switch", message="putting it in place")
+                self._fleet.allow(app_id, asked(version.found))
                 await whatever_happens(asyncio.to_thread(switch.begin, self._home))
                 await whatever_happens(self._look_anew())
         except BaseException as error:
@@ -506,6 +511,7 @@ class Updating:
             ),
             to=version.source.revision,
             ran=False,
+            allowed=supervisor.record.allowed,
         )
 
     def _data_area(self, version: Version) -> Path:
@@ -607,6 +613,7 @@ class Updating:
         log.error("%s: revision %s is taken back: %s", switch.app_id, switch.to, why)
         async with _Held(supervisor):
             await asyncio.to_thread(switch.back, self._home, why, self._installer)
+            self._fleet.allow(switch.app_id, switch.allowed)
             await self._look_anew()
             supervisor.let_go(start=switch.ran)
         if switch.ran:

@@ -11,9 +11,9 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 
 from hhtui.client.wire import Document
-from hhtui.client.words import NONE_WORDS, says_none, setting_text, setting_typed
+from hhtui.client.words import NONE_WORDS, says_none, setting_typed
 from hhtui.errors import HomeHelperError
-from hhtui.text import sanitise
+from hhtui.text import sanitise, value_text
 from hhtui.tui import keymap
 from hhtui.tui.keymap import Place
 from hhtui.tui.screen import HomeScreen
@@ -171,7 +171,7 @@ class SettingsScreen(HomeScreen):
             self.prompt.ask(f"{sanitise(key, 60)}: ", "", lambda text: self._set_secret(name, text), secret=True)
             return
         shown = row.get("owner") if row.get("owner") is not None else row.get("in_force")
-        whole = setting_text(shown)
+        whole = value_text(shown)
         if row.get("is_none") and says_none(key, str(row.get("type")), "none"):
             whole = "none"
         # Never a part of it, or what stands for a character: Enter would set that.
@@ -204,7 +204,7 @@ class SettingsScreen(HomeScreen):
         if says_none(key, str(row.get("type")), text):
             self._change(key, None, none=True)
         elif text:
-            self._change(key, setting_typed(key, text))
+            self._change(key, setting_typed(key, text, str(row.get("type"))))
 
     def _set_secret(self, name: str, value: str) -> None:
         if value:
@@ -252,7 +252,7 @@ def value_words(row: Document, part: str) -> str:
         return "set" if part == "in_force" and row.get("is_set") else ""
     if row.get("is_none") and part == "owner":
         return NONE_WORDS
-    return sanitise(setting_text(row.get(part)), 200)
+    return sanitise(value_text(row.get(part)), 200)
 
 
 def _kind(row: Document) -> str:

@@ -398,11 +398,11 @@ async def test_an_app_that_dies_of_a_read_only_file_says_what_allows_it(engine: 
     make_app(engine.home.root, "lamp", "exec touch own", restart="never")
     await found(engine, "lamp")
     await command(engine, "lamp", "start")
-    await until(lambda: any("{app_dir}:rw" in words for words in engine.app("lamp").warnings))
-    make_app(engine.home.root, "lamp", "touch own; exec sleep 1000", permissions={"files": ["{app_dir}:rw"]})
-    await until(lambda: (engine.fleet.supervisors["lamp"].found.raw or {}).get("permissions"))
-    assert (await command(engine, "lamp", "start")).warnings == []
+    await until(lambda: any("permissions.files+={app_dir}:rw" in words for words in engine.app("lamp").warnings))
+    await engine.app_settings.change("lamp", {"permissions": {"files": ["{app_dir}:rw"]}})
+    await command(engine, "lamp", "start")
     await until((engine.home.root / "apps/lamp/own").exists)
+    assert engine.app("lamp").warnings == []
 
 
 async def test_files_are_shared_as_the_manifest_asks(engine: Engine, tmp_path: Path) -> None:
