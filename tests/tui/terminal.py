@@ -115,7 +115,7 @@ class Terminal:
             if now == before and now.startswith("S"):
                 return
             before = now
-        raise AssertionError("the program does not come to rest")
+        raise AssertionError(f"the program does not come to rest ({before}):\n{self.screen.text}")
 
     def settle(self, quiet: float = 1.2, seconds: float = 60) -> None:
         """Read until nothing comes for ``quiet`` seconds."""

@@ -113,7 +113,7 @@ def go_back(terminal: Terminal) -> None:
     terminal.catch_up()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_nothing_that_an_app_says_reaches_the_terminal_as_a_sequence(engine: EngineProcess, tmp_path: Path) -> None:
     env = {"HOMEHELPER_HOME": str(engine.root), "XDG_STATE_HOME": str(tmp_path / "state")}
     engine.wait_status("evil", "running", timeout=60)

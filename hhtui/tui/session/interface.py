@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from textual import events, on
 from textual.message import Message
 from textual.message_pump import MessagePump
+from textual.notifications import Notification, Notify, SeverityLevel
 
 from hhtui.model.states import Verb
 from hhtui.paths import Home
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 # it waits at most for what the one before does (seconds).
 _LOOK = 0.25
 _LONGEST = 10.0
+# What a toast has at least before it goes (seconds).
+_LEAST_LEFT = 0.1
 
 
 class KeyTaken(Message):
@@ -92,6 +95,19 @@ class OrderedKeys(TerminalApp, inherit_bindings=False):
         await self._next_key()
 
 
+class Toast(Notification):
+    """One that is never out of time for a timer: Textual's turns for ever, and with it the interface stands still,
+    where a notification runs out between the look whether it has and the toast that is made of it."""
+
+    @property
+    def time_left(self) -> float:
+        return max(super().time_left, _LEAST_LEFT)
+
+    @property
+    def has_expired(self) -> bool:
+        return super().time_left <= 0
+
+
 class FollowedJobs(Protocol):
     """What screens ask of hhtui/tui/session/jobs.py; ``watched``: those whose failures their own screens show."""
 
@@ -124,6 +140,19 @@ class Interface(OrderedKeys, inherit_bindings=False):
     in_browser: bool
     changed_keys: dict[str, str]
     jobs: FollowedJobs
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = True,
+    ) -> None:
+        """As Textual's own, but that a toast that ends right now holds nothing up."""
+        seconds = self.NOTIFICATION_TIMEOUT if timeout is None else timeout
+        self.post_message(Notify(Toast(message, title, severity, seconds, markup=markup)))
 
     def say(self, text: str, severity: str = "information") -> None:
         """A toast; plain text, made safe."""
