@@ -257,6 +257,9 @@ class Launching:
         if trouble is not None and mode == "required":
             raise ConflictError(f"apps have to be kept apart (process_manager.sandbox), and cannot be: {trouble}")
         app.notice("sandbox", f"not kept apart from other apps: {trouble}" if trouble is not None else None)
+        missing = [app_id for app_id in manifest.permissions.apps if app_id not in app.others]
+        others = [app_id for app_id in manifest.permissions.apps if app_id in app.others]
+        app.notice("apps", _missing_words(missing) if missing else None)
         if bwrap is None:
             return None
         socket = urlsplit(access.url).path if access is not None and access.url.startswith("unix:") else ""
@@ -273,6 +276,7 @@ class Launching:
             frozenset(declared),
             leading_elsewhere(launch.inherited, declared),
             (unquote(socket),) if socket else (),
+            tuple(map(app.tools.home.app_data, others)),
         )
 
     def explain(self, lines: Iterable[str]) -> None:
@@ -326,6 +330,11 @@ def _cannot(error: HomeHelperError) -> CannotSpawn:
     if isinstance(error, VariablesError):
         return CannotSpawn(f"{error.message}; the app is started as soon as that is so", WaitsFor.VARIABLES)
     return CannotSpawn(error.message)
+
+
+def _missing_words(app_ids: list[str]) -> str:
+    named = ", ".join(app_ids[:5]) + (" and others" if len(app_ids) > 5 else "")
+    return f"permissions.apps: not installed: {named}; their data can be read from the start after they are"
 
 
 def _moves_words(port: int | None, wanted: int | None) -> str:

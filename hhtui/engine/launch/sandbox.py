@@ -128,7 +128,8 @@ class Sandbox:
     """One app's: ``bwrap`` is the program, ``python`` the app's interpreter, ``hidden`` what no app sees of the home.
 
     ``declared`` names the variables that the app gives itself, ``unset`` those that would lead it to folders of the
-    user's. ``sockets`` are servers that it may use, ``building`` is an environment in the making.
+    user's. ``sockets`` are servers that it may use, ``others`` other apps' data that it may read, ``building`` is an
+    environment in the making.
     """
 
     bwrap: str
@@ -142,6 +143,7 @@ class Sandbox:
     declared: frozenset[str] = frozenset()
     unset: tuple[str, ...] = ()
     sockets: tuple[str, ...] = ()
+    others: tuple[Path, ...] = ()
     building: Path | None = None
 
     def for_setup(self, building: Path, python: Path) -> Sandbox:
@@ -217,6 +219,9 @@ class Sandbox:
             there = SYSTEM_HOME / kind / self.app_id
             if there != path:
                 yield from ("--bind", str(path), str(there))
+        yield from _each("--ro-bind-try", _both(self.others))
+        for path in self.others:
+            yield from ("--ro-bind-try", str(path), str(SYSTEM_HOME / "data" / path.name))
 
     def _variables(self) -> Iterator[str]:
         own = {"HOME": str(self.data), "XDG_CACHE_HOME": str(self.data / "cache"), "TMPDIR": "/tmp"}
