@@ -173,8 +173,10 @@ class App:
         self.receive(Asked(verb, this_boot()))
         self.carry_out(verb, correlation_id, before, self.state)
 
-    def carry_out(self, verb: Verb, correlation_id: str, before: AppState, after: AppState) -> None:
-        """Do what was asked for, which made ``after`` of ``before``; ConflictError if a stop has overtaken it."""
+    def carry_out(self, verb: Verb, correlation_id: str, before: AppState, after: AppState, by: str = "") -> None:
+        """Do what a user, or the app ``by``, asked for, which made ``after`` of ``before``; ConflictError if a stop has
+        overtaken it.
+        """
         if self.state.stops != after.stops:
             raise ConflictError(f"{self.app_id}: {verb} was overtaken by a stop", app_id=self.app_id)
         try:
@@ -183,7 +185,7 @@ class App:
             self.receive(Forgotten(before, after))
             raise
         self.correlation = correlation_id
-        self.receive(Remembered(verb, self.build(), after.stops))
+        self.receive(Remembered(verb, self.build(), after.stops, by))
 
     def arrive(self) -> None:
         """Bring the app where it belongs after its arrival."""

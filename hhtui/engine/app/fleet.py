@@ -92,15 +92,19 @@ class Fleet:
         measure(record, self._usage(record.app_id))
         return record
 
-    async def command(self, app_id: str, verb: Verb, *, wait: float | None, correlation_id: str) -> AppRecord:
+    async def command(
+        self, app_id: str, verb: Verb, *, wait: float | None, correlation_id: str, by: str = ""
+    ) -> AppRecord:
         """Have ``verb`` done; ``wait`` is how many seconds to wait until the app has settled, None not at all.
+
+        ``by`` is the app that asks for it, "" for a user.
 
         What was answered is on disk. The record is the app's at that moment, settled or not. UnknownAppError;
         ConflictError if it cannot be done in the app's state; NotSavedError if it cannot be remembered.
         """
         supervisor = self.get(app_id)
-        _log_commands.info("%s: %s asked for (%s)", app_id, verb, correlation_id)
-        trouble = await supervisor.order(verb, correlation_id, self._save)
+        _log_commands.info("%s: %s asked for%s (%s)", app_id, verb, f" by the app {by}" if by else "", correlation_id)
+        trouble = await supervisor.order(verb, correlation_id, self._save, by)
         if wait is not None:
             await supervisor.app.settled(wait)
         if trouble is not None:
