@@ -253,6 +253,7 @@ class Permissions(_Part):
     devices: list[Device] = Field(default_factory=lambda: list[Device](["all"]))
     network: Literal["full", "none"] = "full"
     apps: list[str] = Field(default_factory=list, description="Ids of other apps, whose data it may read.")
+    control: bool = Field(False, description="Whether it may use the engine's API, as far as an app may.")
     system: bool = False
 
     @model_validator(mode="before")
@@ -311,6 +312,8 @@ class Permissions(_Part):
         if self.own_folder:
             found.append("changes its own folder")
         found += [f"reads the data of {app_id}" for app_id in self.apps]
+        if self.control:
+            found.append("starts and stops apps, and reads the logs of all")
         if "none" not in self.devices and self.devices:
             found.append("devices: all" if "all" in self.devices else f"devices: {', '.join(self.devices)}")
         return [*found, "no network" if self.network == "none" else "the network"]

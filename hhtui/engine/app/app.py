@@ -31,6 +31,7 @@ from hhtui.engine.discovery.dependencies import is_older
 from hhtui.engine.discovery.found_app import FoundApp
 from hhtui.engine.events.bus import EventBus
 from hhtui.engine.install.installer import Installer
+from hhtui.engine.launch.app_sockets import AppSockets
 from hhtui.engine.launch.launch import page_url
 from hhtui.engine.launch.ports import PortAllocator
 from hhtui.engine.logs.capture import LogCapture
@@ -87,6 +88,7 @@ class Tools:
     on_demand_runs: Callable[[], None]
     power_words: Callable[[], str]
     set_autostart: Callable[[str, bool], Awaitable[None]]
+    sockets: AppSockets
     cgroups: Cgroups | None = None
     url_host: str = "127.0.0.1"
     wall_clock: WallClock = field(default_factory=WallClock)

@@ -153,6 +153,7 @@ class Fleet:
                 tools.bus.publish(EventType.APP_DISCOVERED, app_id, {"app_id": app_id, "error": app.error})
         for app_id in found:
             _take_over(self.supervisors[app_id], before[app_id], survivors.pop(app_id, []), tools.table)
+        await tools.sockets.take_up([app_id for app_id, app in self.supervisors.items() if app.child is not None])
         for app_id, runs in survivors.items():
             log.warning("%s: its folder is gone, its processes are ended", app_id)
             self._keep(end_runs(app_id, runs, tools.table))
@@ -291,6 +292,7 @@ class Fleet:
         self.supervisors.pop(supervisor.app_id, None)
         self._apps.pop(supervisor.app_id, None)
         self._tools.capture.close(supervisor.app_id)
+        self._keep(self._tools.sockets.close(supervisor.app_id))
         self._tools.ports.want(supervisor.app_id, None)
         self._tools.ports.release(supervisor.app_id)
         self._tools.ports.release(f"{supervisor.app_id}:mcp")

@@ -145,8 +145,16 @@ class Launching:
     async def prepare(self) -> None:
         """Describe the launch ahead of time, so that a crash is answered without waiting for anything."""
         self.prepared = await self.describe(self.next)
+        await self._give_socket(self.next)
         given = dict.fromkeys((*self.prepared.declared.secrets, *self._secrets))
         self._secrets = tuple(sorted(list(given)[:_SECRETS_KEPT], key=len, reverse=True))
+
+    async def _give_socket(self, found: FoundApp) -> None:
+        sockets, app_id = self._app.tools.sockets, self._app.app_id
+        if found.manifest is not None and found.manifest.permissions.control:
+            await sockets.open(app_id)
+        else:
+            await sockets.close(app_id)
 
     @property
     def is_prepared(self) -> bool:
@@ -277,6 +285,7 @@ class Launching:
             leading_elsewhere(launch.inherited, declared),
             (unquote(socket),) if socket else (),
             tuple(map(app.tools.home.app_data, others)),
+            app.tools.home.app_socket(app.app_id).parent if manifest.permissions.control else None,
         )
 
     def explain(self, lines: Iterable[str]) -> None:

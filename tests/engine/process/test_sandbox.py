@@ -363,6 +363,10 @@ async def test_what_an_app_asks_is_shown_before_it_is_added_and_updated() -> Non
     assert asked == ["reads and writes /media/usb", "reads /srv", "devices: gpio", "the network"]
     assert any(line.split() == ["may", *", ".join(asked).split()] for line in preview_lines({"permissions": asked}))
     assert "  may        devices: gpio" in exchange_lines({"permissions": ["devices: gpio"]})
+    among, _ = parse_manifest({"name": "x", "type": "service", "permissions": {"apps": ["lamp"], "control": True}})
+    assert among.asked_permissions == [
+        "reads the data of lamp", "starts and stops apps, and reads the logs of all", "devices: all", "the network",
+    ]  # fmt: skip
     whole, _ = parse_manifest({"name": "x", "type": "service", "permissions": {"system": True}})
     assert whole.asked_permissions == ["everything that the engine's user may: it is not kept apart"]
     preview = {"permissions": whole.asked_permissions, "whole_system": True}
@@ -580,7 +584,8 @@ def test_the_variable_wins_over_the_configuration_and_is_checked() -> None:
         ({"devices": ["gpio", "all"]}, "stand alone"),
         ({"devices": ["floppy"]}, "devices"),
         ({"network": "some"}, "network"),
-        ({"control": True}, "no permission 'control'"),
+        ({"control": "all"}, "control"),
+        ({"root": True}, "no permission 'root'"),
         ({"apps": ["Other"]}, "'Other' is no app's id"),
         ({"apps": ["*"]}, "'*' is no app's id"),
         ({"apps": ["../victim"]}, "'../victim' is no app's id"),
