@@ -307,7 +307,10 @@ class _Protocol(H11Protocol):
         super().connection_made(transport)
         self._idle[self] = None
         if len(self._idle) > self.server_state.most_idle:
-            next(iter(self._idle)).transport.abort()
+            # Taken out at once: its end is told later, and many may come until then.
+            longest = next(iter(self._idle))
+            del self._idle[longest]
+            longest.transport.abort()
         self._arm("head", HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:

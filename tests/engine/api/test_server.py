@@ -248,6 +248,27 @@ def test_two_hundred_clients_may_connect_at_once(tmp_path: Path) -> None:
             client.connect(str(tmp_path / "engine.sock"))
 
 
+async def test_of_hundreds_that_connect_at_once_and_say_nothing_the_latest_are_kept(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "HEAD_SECONDS", 1000.0)
+    with contextlib.ExitStack() as held:
+        clients = [held.enter_context(socket.create_connection(("127.0.0.1", served.export_port))) for _ in range(600)]
+        for client in clients:
+            client.setblocking(False)
+
+        def is_ended(client: socket.socket) -> bool:
+            try:
+                return client.recv(1) == b""
+            except BlockingIOError:
+                return False
+            except ConnectionError:
+                return True
+
+        await until(lambda: all(map(is_ended, clients[: 600 - 256])))
+        assert not any(map(is_ended, clients[600 - 256 :]))
+
+
 async def test_who_never_reads_what_it_asked_for_is_cut_off(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "STALLED_SECONDS", 0.2)
     reader, writer = await connect(served.socket)
