@@ -293,6 +293,12 @@ class Permissions(_Part):
                 raise ValueError(f"{sanitise(repr(app_id), 80)} is no app's id, which is its folder's name")
         return list(dict.fromkeys(value))
 
+    @model_validator(mode="after")
+    def _gives_itself_nothing(self) -> Self:
+        if self.control and self.own_folder:
+            raise ValueError(f'control does not go with "{OWN_FOLDER}:rw": it could change its manifest and start anew')
+        return self
+
     @property
     def paths(self) -> list[tuple[str, bool]]:
         """The files and folders outside that it may see, and whether it may write there."""

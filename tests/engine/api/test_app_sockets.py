@@ -201,6 +201,24 @@ async def test_the_socket_is_for_the_engines_user_alone(engine: Engine) -> None:
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
+async def test_the_app_can_do_nothing_to_its_socket_but_speak(engine: Engine) -> None:
+    tries = (
+        "rm -f engine.sock", "mv engine.sock other", "chmod 666 engine.sock", "chmod 777 .", "touch new", "mkdir new",
+        "ln -s / new", "mount --bind /tmp .", "ln engine.sock $HOMEHELPER_DATA_DIR/link",
+    )  # fmt: skip
+    script = 'cd "$(dirname "$HOMEHELPER_SOCKET")" || exit 1\n' + "\n".join(
+        f'{words} 2> /dev/null && echo "{words}" >> "$HOMEHELPER_DATA_DIR/done"' for words in tries
+    )
+    make_app(engine.home.root, "panel", f'{script}\necho tried >> "$HOMEHELPER_DATA_DIR/done"; exec sleep 1000',
+             permissions={"control": True})  # fmt: skip
+    await until(lambda: "sh" in str((engine.fleet.supervisors["panel"].found.raw or {}).get("command")))
+    await command(engine, "panel", "start")
+    done = engine.home.app_data("panel") / "done"
+    await until(lambda: done.exists() and "tried" in done.read_text())
+    assert done.read_text() == "tried\n"
+    assert (await ask(engine, "GET /health")).status == 200
+
+
 async def test_an_app_sees_its_own_socket_alone_and_one_without_permission_none(engine: Engine) -> None:
     make_panel(engine.home.root, "other")
     script = f'find {engine.home.run_dir} > "$HOMEHELPER_DATA_DIR/seen" 2>&1; env >> "$HOMEHELPER_DATA_DIR/seen"'

@@ -585,6 +585,7 @@ def test_the_variable_wins_over_the_configuration_and_is_checked() -> None:
         ({"devices": ["floppy"]}, "devices"),
         ({"network": "some"}, "network"),
         ({"control": "all"}, "control"),
+        ({"control": True, "files": ["{app_dir}:rw"]}, "control does not go with"),
         ({"root": True}, "no permission 'root'"),
         ({"apps": ["Other"]}, "'Other' is no app's id"),
         ({"apps": ["*"]}, "'*' is no app's id"),
