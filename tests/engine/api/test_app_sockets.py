@@ -269,6 +269,24 @@ async def test_a_crash_keeps_the_socket(engine: Engine) -> None:
     await until(lambda: heard(engine.home.root) == os.getpid())
 
 
+async def test_an_app_without_a_network_and_devices_has_its_socket_too(engine: Engine) -> None:
+    make_panel(engine.home.root, "alone", network="none", devices=["none"])
+    await until(lambda: "alone" in engine.fleet.supervisors)
+    await command(engine, "alone", "start")
+    await until(lambda: heard(engine.home.root, "alone") == os.getpid())
+
+
+async def test_setup_commands_have_no_socket(engine: Engine) -> None:
+    make_panel(engine.home.root)
+    await command(engine, "panel", "start")
+    setup = 'ls "$(dirname "$HOMEHELPER_SOCKET")" > "$HOMEHELPER_DATA_DIR/listed" 2>&1; true'
+    make_app(engine.home.root, "panel", permissions={"control": True}, setup_commands=[setup])
+    await until(lambda: (engine.fleet.supervisors["panel"].found.raw or {}).get("setup_commands"))
+    record = await command(engine, "panel", "restart", wait=100)
+    assert record.status is Status.RUNNING, record.runtime_info
+    assert "No such file" in (engine.home.app_data("panel") / "listed").read_text()
+
+
 async def test_a_socket_that_cannot_be_made_is_said_in_one_line(engine: Engine) -> None:
     engine.home.app_socket("panel").mkdir(parents=True)
     record = await command(engine, "panel", "start")
