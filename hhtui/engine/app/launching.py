@@ -34,7 +34,7 @@ from hhtui.engine.process.tcp_table import Obstacle, obstacle
 from hhtui.errors import ConflictError, HomeHelperError
 from hhtui.model.app import Status, Verb, WaitsFor
 from hhtui.model.redis import RedisAccess, RedisGrants
-from hhtui.paths import MANIFEST_NAME
+from hhtui.paths import MANIFEST_NAME, MAX_SOCKET_PATH
 from hhtui.text import sanitise
 
 # What has web servers, and Streamlit, listen for this machine alone, where they honour it.
@@ -150,11 +150,14 @@ class Launching:
         self._secrets = tuple(sorted(list(given)[:_SECRETS_KEPT], key=len, reverse=True))
 
     async def _give_socket(self, found: FoundApp) -> None:
-        sockets, app_id = self._app.tools.sockets, self._app.app_id
-        if found.manifest is not None and found.manifest.permissions.control:
-            await sockets.open(app_id)
+        app, sockets = self._app, self._app.tools.sockets
+        given = found.manifest is not None and found.manifest.permissions.control
+        if given:
+            await sockets.open(app.app_id)
         else:
-            await sockets.close(app_id)
+            await sockets.close(app.app_id)
+        length = len(os.fsencode(app.tools.home.app_socket(app.app_id)))
+        app.notice("socket", _long_path_words(length) if given and length > MAX_SOCKET_PATH else None)
 
     @property
     def is_prepared(self) -> bool:
@@ -339,6 +342,13 @@ def _cannot(error: HomeHelperError) -> CannotSpawn:
     if isinstance(error, VariablesError):
         return CannotSpawn(f"{error.message}; the app is started as soon as that is so", WaitsFor.VARIABLES)
     return CannotSpawn(error.message)
+
+
+def _long_path_words(length: int) -> str:
+    return (
+        f"HOMEHELPER_SOCKET is a path of {length} bytes, and {MAX_SOCKET_PATH} can be connected to: "
+        "go into its folder and connect to engine.sock, or give the home a shorter path"
+    )
 
 
 def _missing_words(app_ids: list[str]) -> str:

@@ -287,6 +287,15 @@ async def test_setup_commands_have_no_socket(engine: Engine) -> None:
     assert "No such file" in (engine.home.app_data("panel") / "listed").read_text()
 
 
+async def test_a_path_that_is_too_long_for_an_address_is_said_and_works_from_its_folder(tmp_path: Path) -> None:
+    home = home_of(tmp_path / ("long" * 25))
+    make_panel(home)
+    async with Engine(home) as engine:
+        record = await command(engine, "panel", "start")
+        assert [words for words in record.warnings if "HOMEHELPER_SOCKET" in words]
+        await until(lambda: heard(home) == os.getpid())
+
+
 async def test_a_socket_that_cannot_be_made_is_said_in_one_line(engine: Engine) -> None:
     engine.home.app_socket("panel").mkdir(parents=True)
     record = await command(engine, "panel", "start")
