@@ -319,7 +319,7 @@ class Permissions(_Part):
             found.append("changes its own folder")
         found += [f"reads the data of {app_id}" for app_id in self.apps]
         if self.control:
-            found.append("starts and stops apps, and reads the logs of all")
+            found.append("starts and stops apps and reads all logs")
         if "none" not in self.devices and self.devices:
             found.append("devices: all" if "all" in self.devices else f"devices: {', '.join(self.devices)}")
         return [*found, "no network" if self.network == "none" else "the network"]

@@ -365,7 +365,7 @@ async def test_what_an_app_asks_is_shown_before_it_is_added_and_updated() -> Non
     assert "  may        devices: gpio" in exchange_lines({"permissions": ["devices: gpio"]})
     among, _ = parse_manifest({"name": "x", "type": "service", "permissions": {"apps": ["lamp"], "control": True}})
     assert among.asked_permissions == [
-        "reads the data of lamp", "starts and stops apps, and reads the logs of all", "devices: all", "the network",
+        "reads the data of lamp", "starts and stops apps and reads all logs", "devices: all", "the network",
     ]  # fmt: skip
     whole, _ = parse_manifest({"name": "x", "type": "service", "permissions": {"system": True}})
     assert whole.asked_permissions == ["everything that the engine's user may: it is not kept apart"]
