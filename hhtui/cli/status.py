@@ -265,7 +265,7 @@ def _details(record: dict[str, Any], info: dict[str, Any], engine: dict[str, Any
 
 
 def _processes(client: EngineClient, app_id: str) -> list[dict[str, Any]]:
-    """The app's process tree; nothing from an engine that is older, or does not tell an app."""
+    """The app's process tree; nothing from an older engine, or where an app may not ask."""
     try:
         return client.app_processes(app_id)
     except (ForbiddenError, NotFoundError, UnknownAppError):
