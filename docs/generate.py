@@ -17,6 +17,7 @@ from hhtui.model.json_schema import SCHEMAS
 from hhtui.model.operations import OPERATIONS, Access
 
 HERE = Path(__file__).parent
+_MARKS = {Access.SOCKET: " (socket only)", Access.APP: " (apps' sockets, too)", Access.EXPORT: ""}
 _SCHEMA_FILES = {"metrics": "system_metrics.json"}
 
 _API_HEAD = """# The control API
@@ -26,6 +27,8 @@ HTTP/1.1 with JSON. It is made for programs; the command line and the terminal i
 - `HOME/run/engine.sock` takes everything. Who may open the socket may do everything: see [security.md](security.md).
 - `http://127.0.0.1:8000` (`system.host`, `system.main_port`) takes GET alone. It shows no environment values and no
   secrets, and refuses every Host or Origin that is not this machine.
+- `HOMEHELPER_SOCKET` of an app with [the permission `control`](writing-an-app.md#the-engines-api) takes what TCP takes
+  and what is marked "apps' sockets, too". What is for the socket alone it answers with 403, `forbidden`.
 
 ```sh
 curl --unix-socket ~/.local/share/homehelper/run/engine.sock http://hh/api/v1/apps
@@ -34,8 +37,8 @@ curl http://127.0.0.1:8000/api/v1/system/metrics
 
 An error is `{"error": "a_slug", "message": "One sentence.", "details": {}}` with 400, 403, 404, 405, 409, 413, 422 or
 503. The tables have an operation's own errors; each can also answer 503, with a query 422, with a body 400, 413 and
-422, on TCP 403. Every answer has an `X-Correlation-Id`; send your own, and all events that your request causes
-carry it.
+422, on TCP and to apps 403. Every answer has an `X-Correlation-Id`; send your own, and all events that your request
+causes carry it.
 
 What takes time (start an app, make a backup) is answered with 202 as soon as it is saved. With `?wait=SECONDS` the
 answer comes when it has settled: 200, or 202 if it has not by then.
@@ -55,7 +58,7 @@ def api_page() -> str:
         for row in OPERATIONS:
             if row.tag == tag:
                 described = document["paths"][row.path][row.method.lower()]
-                mark = "" if row.access is Access.EXPORT else " (socket only)"
+                mark = _MARKS[row.access]
                 lines.append(
                     f"| `{row.method} {row.path}`{mark} | {row.summary} | {_takes(described)} | {_answers(described)} "
                     f"| {', '.join(map(str, row.errors))} |"

@@ -46,6 +46,14 @@ class UnknownAppError(HomeHelperError):
     exit_code = 5
 
 
+class ForbiddenError(HomeHelperError):
+    """Whoever asks may not: an app that may use the engine's API may not use all of it."""
+
+    slug = "forbidden"
+    http_status = 403
+    exit_code = 1
+
+
 class NotFoundError(HomeHelperError):
     """What was asked for does not exist, though its app does."""
 

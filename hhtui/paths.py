@@ -28,6 +28,8 @@ UNIT_NAME = "hhtui.service"
 SYSTEM_UNIT = Path("/etc/systemd/system") / UNIT_NAME
 _SYSTEM_SOCKET = SYSTEM_HOME / "run" / "engine.sock"
 _ONLY_IN_A_HOME = ("config", "registry", "apps")
+# Names an app's own socket of the engine's, where it may use the API.
+SOCKET_VARIABLE = "HOMEHELPER_SOCKET"
 # sizeof(sockaddr_un.sun_path) is 108 with its closing NUL: unix(7).
 MAX_SOCKET_PATH = 107
 
@@ -282,6 +284,14 @@ class Home(NamedTuple):
     @property
     def engine_socket(self) -> Path:
         return self.run_dir / "engine.sock"
+
+    @property
+    def app_sockets_dir(self) -> Path:
+        """The sockets of the apps that may use the engine's API."""
+        return self.run_dir / "control"
+
+    def app_socket(self, app_id: str) -> Path:
+        return self.app_sockets_dir / app_id / "engine.sock"
 
     @property
     def engine_lock(self) -> Path:

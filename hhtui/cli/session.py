@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from hhtui.cli.console import Console, ProgressLines
 from hhtui.errors import HomeHelperError, InvalidInputError, UsageError
-from hhtui.paths import Home, find_home
+from hhtui.paths import SOCKET_VARIABLE, Home, find_home
 from hhtui.text import moment_of, sanitise
 
 if TYPE_CHECKING:
@@ -92,12 +94,16 @@ class Session:
         return self._home
 
     def client(self) -> EngineClient:
-        """The home's engine, whether or not it runs; one of another machine is connected to, and must run."""
+        """The home's engine, whether or not it runs; one of another machine is connected to, and must run.
+
+        In an app that may use the engine's API it is the app's own socket, unless ``--home`` names a home.
+        """
         if self.host is not None:
             return self._reached()
         from hhtui.client.sync import EngineClient
 
-        return EngineClient(self.home.engine_socket)
+        own = os.environ.get(SOCKET_VARIABLE) if not self.home_given else None
+        return EngineClient(Path(own) if own else self.home.engine_socket)
 
     def tunnel(self) -> Tunnel:
         """The way to the home of ``--host``, not yet connected."""

@@ -15,7 +15,7 @@ from hhtui.cli.session import Session, command
 from hhtui.client import words
 from hhtui.client.records import app_of
 from hhtui.client.wire import skew
-from hhtui.errors import HomeHelperError, NotFoundError, UnknownAppError
+from hhtui.errors import ForbiddenError, HomeHelperError, NotFoundError, UnknownAppError
 from hhtui.model.states import Status
 from hhtui.text import human_bytes, human_duration, sanitise
 
@@ -265,18 +265,18 @@ def _details(record: dict[str, Any], info: dict[str, Any], engine: dict[str, Any
 
 
 def _processes(client: EngineClient, app_id: str) -> list[dict[str, Any]]:
-    """The app's process tree; nothing from an engine that does not report it yet."""
+    """The app's process tree; nothing from an older engine, or where an app may not ask."""
     try:
         return client.app_processes(app_id)
-    except (NotFoundError, UnknownAppError):
+    except (ForbiddenError, NotFoundError, UnknownAppError):
         return []
 
 
 def _sizes(client: EngineClient, app_id: str) -> dict[str, Any] | None:
-    """What the app takes on its disks, as far as that is counted at once; nothing from an older engine."""
+    """What the app takes on its disks, as far as that is counted at once; nothing as above."""
     try:
         return client.app_sizes(app_id, wait=_COUNTING_SECONDS)
-    except (NotFoundError, UnknownAppError):
+    except (ForbiddenError, NotFoundError, UnknownAppError):
         return None
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from hhtui import __version__
 from hhtui.errors import (
     ConflictError,
+    ForbiddenError,
     HomeHelperError,
     InvalidInputError,
     NoEngineError,
@@ -68,7 +69,15 @@ class EngineBusyError(EngineRefusedError):
 
 _BY_SLUG: dict[str, type[HomeHelperError]] = {
     error.slug: error
-    for error in (InvalidInputError, UnknownAppError, NotFoundError, ConflictError, NotSavedError, EngineBusyError)
+    for error in (
+        InvalidInputError,
+        UnknownAppError,
+        ForbiddenError,
+        NotFoundError,
+        ConflictError,
+        NotSavedError,
+        EngineBusyError,
+    )
 }
 
 

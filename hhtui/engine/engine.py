@@ -37,6 +37,7 @@ from hhtui.engine.hardware.processes import MachineProcesses
 from hhtui.engine.hardware.reader import HardwareReader
 from hhtui.engine.hardware.sampler import MetricsSampler, TrackedApp
 from hhtui.engine.install.installer import Installer
+from hhtui.engine.launch.app_sockets import AppSockets
 from hhtui.engine.launch.ports import PortAllocator, port_ranges
 from hhtui.engine.lock import EngineLock, make_home
 from hhtui.engine.logs.capture import LogCapture
@@ -364,8 +365,10 @@ class Engine:
             on_demand_runs=self.idle_clock.wake,
             power_words=self.alerts.power_words,
             set_autostart=self._set_autostart,
+            sockets=AppSockets(self.home),
             cgroups=Cgroups.find(),
         )
+        parts.push_async_callback(self.tools.sockets.stop)
         self.fleet = Fleet(self.tools, GoneApps(self.home), self.registry.save, self._usage)
         parts.callback(self.fleet.release_all)
         self.secrets = SecretsKeeper(
@@ -418,6 +421,7 @@ class Engine:
                 self.problems.report("export", problem)
         except OSError as error:
             raise HomeHelperError(f"{self.home.engine_socket}: cannot listen: {error.strerror}") from None
+        await self.tools.sockets.serve(self.server.serve_app)
 
     def api_parts(self) -> Parts:
         """What of the engine answers its clients."""

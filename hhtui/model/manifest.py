@@ -34,7 +34,7 @@ from hhtui.model.app import AppType
 from hhtui.model.base import Model
 from hhtui.model.cron import Cron
 from hhtui.model.problems import first_problem
-from hhtui.paths import MANIFEST_NAME, MANIFEST_NAMES, app_id_of
+from hhtui.paths import APP_ID_PATTERN, MANIFEST_NAME, MANIFEST_NAMES, app_id_of
 from hhtui.storage import read_json_object
 from hhtui.text import sanitise
 
@@ -252,6 +252,8 @@ class Permissions(_Part):
     files: list[str] = Field(default_factory=list)
     devices: list[Device] = Field(default_factory=lambda: list[Device](["all"]))
     network: Literal["full", "none"] = "full"
+    apps: list[str] = Field(default_factory=list, description="Ids of other apps, whose data it may read.")
+    control: bool = Field(False, description="Whether it may use the engine's API, as far as an app may.")
     system: bool = False
 
     @model_validator(mode="before")
@@ -283,6 +285,20 @@ class Permissions(_Part):
             raise ValueError('"none" and "all" stand alone')
         return value
 
+    @field_validator("apps")
+    @classmethod
+    def _are_app_ids(cls, value: list[str]) -> list[str]:
+        for app_id in value:
+            if not APP_ID_PATTERN.match(app_id):
+                raise ValueError(f"{sanitise(repr(app_id), 80)} is no app's id, which is its folder's name")
+        return list(dict.fromkeys(value))
+
+    @model_validator(mode="after")
+    def _gives_itself_nothing(self) -> Self:
+        if self.control and self.own_folder:
+            raise ValueError(f'control does not go with "{OWN_FOLDER}:rw": it could change its manifest and start anew')
+        return self
+
     @property
     def paths(self) -> list[tuple[str, bool]]:
         """The files and folders outside that it may see, and whether it may write there."""
@@ -308,9 +324,12 @@ class Permissions(_Part):
         if "all" in allowed.devices or "all" in self.devices:
             devices = self.devices if "all" in allowed.devices else allowed.devices
         network = self.network if allowed.network == "full" else "none"
-        if (files, devices, network) == (self.files, self.devices, self.network):
+        apps = [app_id for app_id in self.apps if app_id in allowed.apps]
+        control = self.control and allowed.control
+        given = {"files": files, "devices": devices, "network": network, "apps": apps, "control": control}
+        if all(getattr(self, name) == value for name, value in given.items()):
             return self
-        return self.model_copy(update={"files": files, "devices": devices or ["none"], "network": network})
+        return self.model_copy(update={**given, "devices": devices or ["none"]})
 
     def _may(self, path: str, *, write: bool = False) -> bool:
         return any(
@@ -326,6 +345,9 @@ class Permissions(_Part):
         found = [f"{'reads and writes' if writable else 'reads'} {path}" for path, writable in self.paths]
         if self.own_folder:
             found.append("changes its own folder")
+        found += [f"reads the data of {app_id}" for app_id in self.apps]
+        if self.control:
+            found.append("starts and stops apps and reads all logs")
         if "none" not in self.devices and self.devices:
             found.append("devices: all" if "all" in self.devices else f"devices: {', '.join(self.devices)}")
         return [*found, "no network" if self.network == "none" else "the network"]
@@ -645,7 +667,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], Manifest, list[str]]:
     try:
         raw = read_json_object(folder / name, MAX_MANIFEST_BYTES)
         manifest, notes = parse_manifest(raw)
-        check_files(folder, manifest)
+        check_folder(folder, manifest)
     except OSError as error:
         raise InvalidInputError(f"{name}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -694,8 +716,13 @@ def _unknown(part: BaseModel, prefix: str = "") -> Iterable[str]:
             yield from _unknown(inner, f"{prefix}{name}.")
 
 
-def check_files(folder: Path, manifest: Manifest) -> None:
-    """InvalidInputError if a file that the manifest names is missing or, with links resolved, outside the folder."""
+def check_folder(folder: Path, manifest: Manifest) -> None:
+    """InvalidInputError if the manifest does not fit its folder.
+
+    A file that it names is missing or, with links resolved, outside; or the app is among those whose data it asks for.
+    """
+    if (own := app_id_of(folder.absolute().name)) in manifest.permissions.apps:
+        raise InvalidInputError(f"permissions.apps: {own} is the app itself: its own data is its own anyway")
     root = folder.resolve()
     files = [("env_file", manifest.env_file)]
     if manifest.command is None:

@@ -21,12 +21,19 @@ LONGEST_CHANNEL = 200
 
 
 class Access(StrEnum):
-    """Who may call an operation."""
+    """Who may call an operation; each of them is also open to those before it."""
 
     SOCKET = "socket"
     """Whoever may open HOME/run/engine.sock: the home's user and its group."""
+    APP = "app"
+    """Apps with the permission ``control``, each over a socket of its own."""
     EXPORT = "export"
-    """The same, and every program of this machine over the read-only TCP export, which shows no secrets."""
+    """Every program of this machine over the read-only TCP export, which shows no secrets."""
+
+    def may_call(self, operation: "Operation") -> bool:
+        """Whether such a caller may call ``operation``."""
+        order = list(Access)
+        return order.index(self) <= order.index(operation.access)
 
 
 class Model(NamedTuple):
@@ -160,12 +167,13 @@ APPS = Operation("GET", "/api/v1/apps", Access.EXPORT, "apps", "All apps, live."
 APP = Operation(
     "GET", "/api/v1/apps/{app_id}", Access.EXPORT, "apps", "One app, live.", Model("app:AppRecord"), errors=(404,)
 )
-# One operation for each command.
+# One operation for each command. Of those that an app may not give the first runs code that nobody has looked at, and
+# the others are settings of the home's owner.
 COMMANDS: Mapping[str, Operation] = {
     verb.value: Operation(
         "POST",
         f"/api/v1/apps/{{app_id}}/{verb}",
-        Access.SOCKET,
+        access,
         "apps",
         summary,
         Model("app:AppRecord"),
@@ -173,14 +181,14 @@ COMMANDS: Mapping[str, Operation] = {
         statuses=(200, 202),
         errors=(404, 409),
     )
-    for verb, summary in (
-        (Verb.START, "Start the app, what it depends on before it, installing it first if that is needed."),
-        (Verb.STOP, "Stop the app with all its processes."),
-        (Verb.RESTART, "Stop the app and start it."),
-        (Verb.INSTALL, "Rebuild the app's environment."),
-        (Verb.ENABLE, "Start the app at every boot; does not start it now."),
-        (Verb.DISABLE, "Do not start the app at boot; does not stop it now."),
-        (Verb.RESET, "Reset the app's crash count."),
+    for verb, access, summary in (
+        (Verb.START, Access.APP, "Start the app, what it depends on before it, installing it first if that is needed."),
+        (Verb.STOP, Access.APP, "Stop the app with all its processes."),
+        (Verb.RESTART, Access.APP, "Stop the app and start it."),
+        (Verb.INSTALL, Access.SOCKET, "Rebuild the app's environment."),
+        (Verb.ENABLE, Access.SOCKET, "Start the app at every boot; does not start it now."),
+        (Verb.DISABLE, Access.SOCKET, "Do not start the app at boot; does not stop it now."),
+        (Verb.RESET, Access.APP, "Reset the app's crash count."),
     )
 }
 # Who runs what is no business of those who may only read the export.

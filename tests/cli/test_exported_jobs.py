@@ -266,6 +266,15 @@ def test_what_an_owner_has_set_is_told_to_other_supervisors(tmp_path: Path) -> N
     assert "OnCalendar=*-*-* 3:0:00" in (units / "homehelper-web.timer").read_text()
 
 
+@pytest.mark.parametrize("form", ["systemd", "compose"])
+def test_of_an_app_that_may_use_the_engines_api_it_is_said_that_there_is_none(tmp_path: Path, form: str) -> None:
+    root = make_full_home(tmp_path / "home")
+    make_app(root, "panel", permissions={"control": True})
+    reported = run_hhtui(root, "export", "--format", form, "--app", "panel", "--json")
+    assert [note for note in reported.json["notes"] if note.startswith("panel: has no API of the engine there")]
+    assert "HOMEHELPER_APP_ID" in reported.out and "HOMEHELPER_SOCKET" not in reported.out
+
+
 def test_apps_of_the_published_specification_are_exported_with_all_that_they_ask_for(tmp_path: Path) -> None:
     root = tmp_path / "home"
     shutil.copytree(PUBLISHED, root / "apps")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -14,7 +15,17 @@ from starlette.responses import Response
 
 from hhtui.errors import HomeHelperError
 from hhtui.model.backup import BackupJob
+from hhtui.model.operations import Access
 from hhtui.model.source import AppJob
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who is answered: what they may call, and which app it is, "" for all others."""
+
+    access: Access
+    app_id: str = ""
+
 
 # What answers one operation.
 Handler = Callable[[Request], Awaitable[Response]]

@@ -6,23 +6,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hhtui.engine.api import requests
-from hhtui.engine.api.answers import Handler, JSONDocument
+from hhtui.engine.api.answers import Caller, Handler, JSONDocument
 from hhtui.engine.app.fleet import Fleet
 from hhtui.engine.hardware.app_sizes import AppSizesCounter
 from hhtui.engine.hardware.processes import MachineProcesses
 from hhtui.model import operations
 from hhtui.model.app import AppRecord, Verb
-from hhtui.model.operations import Operation
+from hhtui.model.operations import Access, Operation
 from hhtui.model.outgoing import outgoing_record
 
 
 def app_handlers(
-    fleet: Fleet, counter: AppSizesCounter, machine: MachineProcesses, *, read_only: bool
+    fleet: Fleet, counter: AppSizesCounter, machine: MachineProcesses, caller: Caller
 ) -> dict[Operation, Handler]:
     """The apps, what is asked of them, and what they take."""
 
     def shown(record: AppRecord) -> AppRecord:
-        return outgoing_record(record) if read_only else record
+        return record if caller.access is Access.SOCKET else outgoing_record(record)
 
     async def apps(_request: Request) -> Response:
         return JSONDocument([shown(record) for record in fleet.live()])
@@ -34,8 +34,10 @@ def app_handlers(
         async def handle(request: Request) -> Response:
             wait = requests.wait_seconds(request)
             correlation_id = requests.correlation_id()
-            record = await fleet.command(requests.app_id(request), verb, wait=wait, correlation_id=correlation_id)
-            return JSONDocument(record, status_code=202 if wait is None else 200)
+            record = await fleet.command(
+                requests.app_id(request), verb, wait=wait, correlation_id=correlation_id, by=caller.app_id
+            )
+            return JSONDocument(shown(record), status_code=202 if wait is None else 200)
 
         return handle
 

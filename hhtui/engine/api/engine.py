@@ -16,13 +16,13 @@ from hhtui.engine.api.answers import Handler, JSONDocument
 from hhtui.engine.reload import EngineControl
 from hhtui.errors import ConflictError
 from hhtui.model import operations
-from hhtui.model.operations import Operation
+from hhtui.model.operations import Access, Operation
 from hhtui.text import sanitise
 
 _log = logging.getLogger(__name__)
 
 
-def engine_handlers(about: About, control: EngineControl, *, read_only: bool) -> dict[Operation, Handler]:
+def engine_handlers(about: About, control: EngineControl, access: Access) -> dict[Operation, Handler]:
     """The engine's health, what it says of itself, its stop and its reload."""
     running: set[asyncio.Task[None]] = set()
 
@@ -50,7 +50,7 @@ def engine_handlers(about: About, control: EngineControl, *, read_only: bool) ->
         # Loaded when somebody asks: descriptions are read once, if ever.
         from hhtui.engine.api.openapi import openapi_document
 
-        return JSONDocument(openapi_document(read_only=read_only))
+        return JSONDocument(openapi_document(access=access))
 
     async def stop(request: Request) -> Response:
         keep_apps = requests.flag_in(await requests.json_object(request), "keep_apps")

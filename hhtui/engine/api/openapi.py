@@ -14,6 +14,7 @@ from hhtui import __version__
 from hhtui.model.operations import OPERATIONS, Access, Binary, ListOf, Model, Object, Operation, Parameter, Text
 
 _REF = "#/components/schemas/{model}"
+_TITLES = {Access.SOCKET: "", Access.APP: " (for an app)", Access.EXPORT: " (read-only export)"}
 _STATUSES = {
     400: "The request cannot be read.",
     403: "The Host or Origin is not this machine.",
@@ -35,9 +36,9 @@ _ERROR = {
 }
 
 
-def openapi_document(operations: Iterable[Operation] = OPERATIONS, *, read_only: bool = False) -> dict[str, Any]:
-    """The description of ``operations``, or of those of them that the read-only export has."""
-    described = [row for row in operations if not read_only or row.access is Access.EXPORT]
+def openapi_document(operations: Iterable[Operation] = OPERATIONS, *, access: Access = Access.SOCKET) -> dict[str, Any]:
+    """The description of those of ``operations`` that a caller with ``access`` may call."""
+    described = [row for row in operations if access.may_call(row)]
     # Some fields have another type in JSON than they are read from: answers are described as they are written.
     answered = {row.answer.name for row in described if isinstance(row.answer, Model | ListOf)}
     models = answered | {row.body.name for row in described if isinstance(row.body, Model)}
@@ -49,11 +50,11 @@ def openapi_document(operations: Iterable[Operation] = OPERATIONS, *, read_only:
     references: dict[Any, Any] = {model: schema for (model, _), schema in schemas.items()}
     paths: dict[str, Any] = {}
     for row in described:
-        paths.setdefault(row.path, {})[row.method.lower()] = _operation(row, references, read_only)
+        paths.setdefault(row.path, {})[row.method.lower()] = _operation(row, references, access)
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": "hhtui" + (" (read-only export)" if read_only else ""),
+            "title": "hhtui" + _TITLES[access],
             "version": __version__,
             "description": "The control API of a HomeHelper engine: JSON over HTTP/1.1 on HOME/run/engine.sock, and "
             "read-only on TCP. Every answer carries X-Correlation-Id, which all events of that action share.",
@@ -68,14 +69,14 @@ def _model(name: str) -> type[BaseModel]:
     return model
 
 
-def _operation(row: Operation, references: dict[Any, Any], read_only: bool) -> dict[str, Any]:
+def _operation(row: Operation, references: dict[Any, Any], access: Access) -> dict[str, Any]:
     # 422: any path can be asked with a query that cannot be read; 503: the engine may be stopping.
     errors: set[int] = {*row.errors, 503}
     if row.query:
         errors.add(422)
     if row.body is not None:
         errors |= {400, 413, 422}
-    if read_only:
+    if access is Access.EXPORT:
         errors.add(403)
     done = "What was asked for." if row.body is None and row.statuses == (200,) else "It is done, or under way."
     answers: dict[str, Any] = {

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hhtui.engine.alerts.watch import AlertWatch
 from hhtui.engine.api.about import About
-from hhtui.engine.api.answers import Handler, answer_known_error
+from hhtui.engine.api.answers import Caller, Handler, answer_known_error
 from hhtui.engine.api.apps import app_handlers
 from hhtui.engine.api.backups import backup_handlers
 from hhtui.engine.api.configuration import config_handlers
@@ -49,7 +49,7 @@ from hhtui.engine.sources.moving import Moving
 from hhtui.engine.sources.newer import NewerVersions
 from hhtui.engine.sources.removal import Removals
 from hhtui.engine.sources.updating import Updating
-from hhtui.errors import HomeHelperError
+from hhtui.errors import ForbiddenError, HomeHelperError
 from hhtui.model import operations
 from hhtui.model.operations import Access, Operation
 
@@ -88,15 +88,15 @@ class Parts:
     watching: Callable[[], AbstractContextManager[None]]
 
 
-def build_api(parts: Parts, *, read_only: bool, streams: OpenStreams, requests: int) -> ASGIApp:
-    """The ASGI application; ``read_only`` is the export: GET alone, for this machine's names, without secrets.
+def build_api(parts: Parts, caller: Caller, *, streams: OpenStreams, requests: int) -> ASGIApp:
+    """The ASGI application for ``caller``; the export's takes GET alone, for this machine's names.
 
     At most so many ``requests`` are answered at once.
 
     Put together here, as Starlette's own application brings half a megabyte of what it shows of errors.
     """
-    operation_handlers = api_handlers(parts, read_only=read_only, streams=streams)
-    router = Router(api_routes(operation_handlers, read_only=read_only), redirect_slashes=False)
+    operation_handlers = api_handlers(parts, caller, streams=streams)
+    router = Router(api_routes(operation_handlers, caller.access), redirect_slashes=False)
     handlers = {HTTPException: answer_known_error, HomeHelperError: answer_known_error}
     answering = ExceptionMiddleware(router, handlers=handlers)
 
@@ -105,17 +105,26 @@ def build_api(parts: Parts, *, read_only: bool, streams: OpenStreams, requests: 
         scope["app"] = router
         await answering(scope, receive, send)
 
-    return Guard(application, read_only=read_only, most=requests)
+    return Guard(application, read_only=caller.access is Access.EXPORT, most=requests)
 
 
-def api_routes(handlers: Mapping[Operation, Handler], *, read_only: bool) -> list[Route]:
-    """A route for each path, of those that the read-only export has if ``read_only``; KeyError without a handler."""
+def api_routes(handlers: Mapping[Operation, Handler], access: Access) -> list[Route]:
+    """A route for each path; KeyError without a handler.
+
+    What ``access`` does not allow is refused to an app, and is not there for the read-only export.
+    """
     methods: dict[str, dict[str, Handler]] = {}
     for operation in operations.OPERATIONS:
-        if not read_only or operation.access is Access.EXPORT:
+        if access.may_call(operation):
             methods.setdefault(operation.path, {})[operation.method] = handlers[operation]
+        elif access is Access.APP:
+            methods.setdefault(operation.path, {})[operation.method] = _refuse
     # One route for all methods of a path, so that the answer to another method names them all.
     return [Route(path, _by_method(found), methods=list(found)) for path, found in methods.items()]
+
+
+async def _refuse(_request: Request) -> Response:
+    raise ForbiddenError("an app may not do this: it is for the home's owner alone")
 
 
 def _by_method(handlers: Mapping[str, Handler]) -> Handler:
@@ -125,11 +134,11 @@ def _by_method(handlers: Mapping[str, Handler]) -> Handler:
     return handle
 
 
-def api_handlers(parts: Parts, *, read_only: bool, streams: OpenStreams) -> dict[Operation, Handler]:
-    """What answers each operation."""
+def api_handlers(parts: Parts, caller: Caller, *, streams: OpenStreams) -> dict[Operation, Handler]:
+    """What answers each operation to ``caller``."""
     return {
-        **engine_handlers(parts.about, parts.control, read_only=read_only),
-        **app_handlers(parts.apps, parts.sizes, parts.processes, read_only=read_only),
+        **engine_handlers(parts.about, parts.control, caller.access),
+        **app_handlers(parts.apps, parts.sizes, parts.processes, caller),
         **log_handlers(parts.logs),
         **event_handlers(parts.bus, parts.watching, streams),
         **machine_handlers(parts.sampler, parts.history, parts.redis, parts.alerts, parts.processes, parts.apps.roots),

@@ -1,4 +1,4 @@
-"""Serving the API with uvicorn: on the home's Unix socket and, read-only, on TCP."""
+"""Serving the API with uvicorn: on the home's Unix socket, on one of each app that may use it, and read-only on TCP."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import socket
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +18,12 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from hhtui.engine.api.answers import Caller
 from hhtui.engine.api.routes import Parts, build_api
 from hhtui.engine.api.stream import OpenStreams
 from hhtui.engine.tasks import TaskKeeper, end_tasks
-from hhtui.paths import socket_address
+from hhtui.engine.unix_socket import BACKLOG, bind_unix_socket
+from hhtui.model.operations import Access
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -34,15 +35,14 @@ HEAD_SECONDS = 10.0
 # Who does not take what it asked for is cut off after this time; a reader of events resumes where it was.
 STALLED_SECONDS = 60.0
 _MAX_HEAD_BYTES = 32 * 1024
-# Connections that wait to be accepted (the kernel cuts it down to net.core.somaxconn), and how many are in one turn of
-# the loop: a thousand at once would keep who came before them waiting.
-_BACKLOG, _AT_ONCE = 1024, 64
+# How many connections are accepted in one turn of the loop: a thousand at once would keep who came before them waiting.
+_AT_ONCE = 64
 _HEADERS = [("server", "hhtui"), ("cache-control", "no-store"), ("x-content-type-options", "nosniff")]
 _log = logging.getLogger(__name__)
 
 
 class ApiServer:
-    """Both listeners of one engine; ``start`` and ``stop`` once each.
+    """Both listeners of one engine, ``start`` and ``stop`` once each, and those of its apps.
 
     ``host`` and ``port`` are of the read-only export, port 0 turns it off.
     """
@@ -50,12 +50,14 @@ class ApiServer:
     def __init__(
         self, parts: Parts, socket_path: Path, *, host: str, port: int, tasks: TaskKeeper | None = None
     ) -> None:
+        self._parts = parts
         self._path = socket_path
         self._host = host
         self._port = port
         self._tasks = tasks or TaskKeeper()
-        self._socket_side = _Side(parts, "the control socket", read_only=False, idle=1024, requests=256, streams=64)
-        self._export_side = _Side(parts, "the read-only export", read_only=True, idle=256, requests=64, streams=16)
+        owner, anybody = Caller(Access.SOCKET), Caller(Access.EXPORT)
+        self._socket_side = Side(parts, "the control socket", owner, idle=1024, requests=256, streams=64)
+        self._export_side = Side(parts, "the read-only export", anybody, idle=256, requests=64, streams=16)
         self._inode: tuple[int, int] | None = None
 
     async def start(self, inherited: socket.socket | None = None) -> list[str]:
@@ -64,7 +66,7 @@ class ApiServer:
         ``inherited`` is the listening Unix socket that ``stop(hand_over=True)`` kept before a reload in place. OSError
         if the Unix socket cannot be made: without it an engine is of no use.
         """
-        listener = inherited or bind_unix_socket(self._path)
+        listener = inherited or bind_unix_socket(self._path, SOCKET_MODE)
         with contextlib.suppress(OSError):
             status = os.stat(self._path, follow_symlinks=False)
             self._inode = (status.st_dev, status.st_ino)
@@ -80,6 +82,13 @@ class ApiServer:
             ]
         await self._export_side.start(listeners, self._tasks)
         return []
+
+    async def serve_app(self, app_id: str, listener: socket.socket) -> Side:
+        """Answer the app on its ``listener``, until ``stop`` of the answer."""
+        caller = Caller(Access.APP, app_id)
+        side = Side(self._parts, f"the socket of {app_id}", caller, idle=64, requests=16, streams=8)
+        await side.start([listener], self._tasks)
+        return side
 
     async def stop(self, *, hand_over: bool = False) -> socket.socket | None:
         """End streams and connections within about a second.
@@ -114,14 +123,14 @@ class ApiServer:
                 os.unlink(self._path)
 
 
-class _Side:
+class Side:
     """One listener's application, limits and server."""
 
-    def __init__(self, parts: Parts, name: str, *, read_only: bool, idle: int, requests: int, streams: int) -> None:
+    def __init__(self, parts: Parts, name: str, caller: Caller, *, idle: int, requests: int, streams: int) -> None:
         self._name = name
         self._streams = OpenStreams(streams)
         self._most_idle = idle
-        app = build_api(parts, read_only=read_only, streams=self._streams, requests=requests)
+        app = build_api(parts, caller, streams=self._streams, requests=requests)
         self._config = _config(app)
         self._listeners: list[socket.socket] = []
         self._server: _Server | None = None
@@ -151,7 +160,7 @@ class _Side:
         await serving.wait()
         for listener in listeners:
             # asyncio has made the queue as short as the number that it accepts at once.
-            listener.listen(_BACKLOG)
+            listener.listen(BACKLOG)
 
     async def _serve(self, serving: asyncio.Event) -> None:
         server = self._server = _Server(self._config, serving, self._most_idle)
@@ -161,6 +170,7 @@ class _Side:
             await asyncio.Event().wait()
 
     async def stop(self) -> None:
+        """End what is served within about a second, and close the listeners."""
         server, self._server = self._server, None
         if server is None or self._task is None:
             return
@@ -224,36 +234,6 @@ def _reason(error: Exception) -> str:
     return os.strerror(code) if code and code > 0 else str(error)
 
 
-def bind_unix_socket(path: Path) -> socket.socket:
-    """A listening socket at ``path``, mode 0660, which takes the place of whatever socket was left there.
-
-    It is bound under another name and renamed, so at no moment can somebody else open it. OSError as bind(2) has it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(os.stat(path, follow_symlinks=False).st_mode):
-            raise FileExistsError(17, "is in the way and is no socket", str(path))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.setblocking(False)
-        # Linux gives the file the mode of the socket's own inode: unix(7) leaves that out, net/unix/af_unix.c has it.
-        os.fchmod(listener.fileno(), 0o600)
-        with socket_address(temporary) as address:
-            listener.bind(address)
-        os.chmod(temporary, SOCKET_MODE)
-        listener.listen(_BACKLOG)
-        os.rename(temporary, path)
-    except BaseException:
-        listener.close()
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    return listener
-
-
 async def _bind_tcp(host: str, port: int) -> list[socket.socket]:
     """A listening socket for each of the addresses of ``host``; OSError if one of them cannot be had."""
     loop = asyncio.get_running_loop()
@@ -273,7 +253,7 @@ async def _bind_tcp(host: str, port: int) -> list[socket.socket]:
             if family == socket.AF_INET6:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             listener.bind(address)
-            listener.listen(_BACKLOG)
+            listener.listen(BACKLOG)
     except BaseException:
         for listener in listeners:
             listener.close()
@@ -327,7 +307,10 @@ class _Protocol(H11Protocol):
         super().connection_made(transport)
         self._idle[self] = None
         if len(self._idle) > self.server_state.most_idle:
-            next(iter(self._idle)).transport.abort()
+            # Taken out at once: its end is told later, and many may come until then.
+            longest = next(iter(self._idle))
+            del self._idle[longest]
+            longest.transport.abort()
         self._arm("head", HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -31,6 +31,7 @@ from hhtui.engine.discovery.dependencies import is_older
 from hhtui.engine.discovery.found_app import FoundApp
 from hhtui.engine.events.bus import EventBus
 from hhtui.engine.install.installer import Installer
+from hhtui.engine.launch.app_sockets import AppSockets
 from hhtui.engine.launch.launch import page_url
 from hhtui.engine.launch.ports import PortAllocator
 from hhtui.engine.logs.capture import LogCapture
@@ -87,6 +88,7 @@ class Tools:
     on_demand_runs: Callable[[], None]
     power_words: Callable[[], str]
     set_autostart: Callable[[str, bool], Awaitable[None]]
+    sockets: AppSockets
     cgroups: Cgroups | None = None
     url_host: str = "127.0.0.1"
     wall_clock: WallClock = field(default_factory=WallClock)
@@ -173,8 +175,10 @@ class App:
         self.receive(Asked(verb, this_boot()))
         self.carry_out(verb, correlation_id, before, self.state)
 
-    def carry_out(self, verb: Verb, correlation_id: str, before: AppState, after: AppState) -> None:
-        """Do what was asked for, which made ``after`` of ``before``; ConflictError if a stop has overtaken it."""
+    def carry_out(self, verb: Verb, correlation_id: str, before: AppState, after: AppState, by: str = "") -> None:
+        """Do what a user, or the app ``by``, asked for, which made ``after`` of ``before``; ConflictError if a stop has
+        overtaken it.
+        """
         if self.state.stops != after.stops:
             raise ConflictError(f"{self.app_id}: {verb} was overtaken by a stop", app_id=self.app_id)
         try:
@@ -183,7 +187,7 @@ class App:
             self.receive(Forgotten(before, after))
             raise
         self.correlation = correlation_id
-        self.receive(Remembered(verb, self.build(), after.stops))
+        self.receive(Remembered(verb, self.build(), after.stops, by))
 
     def arrive(self) -> None:
         """Bring the app where it belongs after its arrival."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from hhtui.engine.app.reason import Reason, Why, reason
+from hhtui.engine.app.reason import Reason, Why, asked_for, reason
 from hhtui.engine.app.restart import CrashHistory, Decision, Verdict, decide
 from hhtui.engine.app.state import (
     Adopted,
@@ -216,8 +216,10 @@ def _asked(state: AppState, fact: Asked) -> _Next:
     state = replace(state, refused=None)
     match verb:
         case Verb.STOP:
-            state = replace(state, wanted=False, wanted_boot=None, pending=None, stops=state.stops + 1)
-            return _stop(state, reason(Why.STOPPED_BY_USER))
+            state = replace(
+                state, wanted=False, wanted_boot=None, pending=None, stops=state.stops + 1, asked_by=fact.by
+            )
+            return _stop(state, asked_for(Why.STOPPED_BY_USER, fact.by))
         case Verb.START | Verb.RESTART:
             new = verb is Verb.RESTART or not (state.status in _ALIVE or state.pending)
             pending = verb if new else state.pending
@@ -240,20 +242,22 @@ def _carry_out(state: AppState, fact: Remembered) -> _Next:
     verb = fact.verb
     if refusal(state, verb) is not None or fact.stops != state.stops:
         return replace(state, pending=None if state.pending is verb else state.pending), ()
+    state = replace(state, asked_by=fact.by)
     match verb:
         case Verb.START:
-            return _start(state, fact.build, reason(Why.STARTED_BY_USER))
+            return _start(state, fact.build, asked_for(Why.STARTED_BY_USER, fact.by))
         case Verb.RESTART:
-            return _restart(state, fact.build, reason(Why.RESTARTED_BY_USER))
+            return _restart(state, fact.build, asked_for(Why.RESTARTED_BY_USER, fact.by))
         case Verb.INSTALL:
             return _install(state, fact.build)
         case Verb.RESET:
             pending = None if state.pending is Verb.RESET else state.pending
             state = replace(state, restarts=0, crashes=CrashHistory(), pending=pending)
             if state.status is S.FAILED:
-                return replace(state, status=S.STOPPED, reason=reason(Why.RESET_BY_USER)), ()
+                return replace(state, status=S.STOPPED, reason=asked_for(Why.RESET_BY_USER, fact.by)), ()
             if state.status is S.BACKOFF:
-                return replace(state, status=S.STARTING, reason=reason(Why.RESET_BY_USER)), (Do.PREPARE,)
+                state = replace(state, status=S.STARTING, reason=asked_for(Why.RESET_BY_USER, fact.by))
+                return state, (Do.PREPARE,)
             return state, ()
         case Verb.STOP | Verb.ENABLE | Verb.DISABLE:
             return state, ()
@@ -462,7 +466,8 @@ def _installed(state: AppState, fact: Installed) -> _Next:
     if state.status is S.RUNNING and state.updating:
         state = replace(state, updating=False, building=None)
         if trouble is None:
-            return _stop(replace(state, crashes=CrashHistory()), reason(Why.RESTARTED_BY_USER), Then.START)
+            why = asked_for(Why.RESTARTED_BY_USER, state.asked_by)
+            return _stop(replace(state, crashes=CrashHistory()), why, Then.START)
         # A crash restarts what runs, not what could not be installed.
         refused = reason(Why.NOT_RESTARTED, words=fact.trouble)
         return replace(state, pending=None, refused=refused, reason=refused), (Do.KEEP_CHOICE,)

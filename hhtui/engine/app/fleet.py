@@ -94,15 +94,19 @@ class Fleet:
         measure(record, self._usage(record.app_id))
         return record
 
-    async def command(self, app_id: str, verb: Verb, *, wait: float | None, correlation_id: str) -> AppRecord:
+    async def command(
+        self, app_id: str, verb: Verb, *, wait: float | None, correlation_id: str, by: str = ""
+    ) -> AppRecord:
         """Have ``verb`` done; ``wait`` is how many seconds to wait until the app has settled, None not at all.
+
+        ``by`` is the app that asks for it, "" for a user.
 
         What was answered is on disk. The record is the app's at that moment, settled or not. UnknownAppError;
         ConflictError if it cannot be done in the app's state; NotSavedError if it cannot be remembered.
         """
         supervisor = self.get(app_id)
-        _log_commands.info("%s: %s asked for (%s)", app_id, verb, correlation_id)
-        trouble = await supervisor.order(verb, correlation_id, self._save)
+        _log_commands.info("%s: %s asked for%s (%s)", app_id, verb, f" by the app {by}" if by else "", correlation_id)
+        trouble = await supervisor.order(verb, correlation_id, self._save, by)
         if wait is not None:
             await supervisor.app.settled(wait)
         if trouble is not None:
@@ -151,6 +155,7 @@ class Fleet:
                 tools.bus.publish(EventType.APP_DISCOVERED, app_id, {"app_id": app_id, "error": app.error})
         for app_id in found:
             _take_over(self.supervisors[app_id], before[app_id], survivors.pop(app_id, []), tools.table)
+        await tools.sockets.take_up([app_id for app_id, app in self.supervisors.items() if app.child is not None])
         for app_id, runs in survivors.items():
             log.warning("%s: its folder is gone, its processes are ended", app_id)
             self._keep(end_runs(app_id, runs, tools.table))
@@ -305,6 +310,7 @@ class Fleet:
         self.supervisors.pop(supervisor.app_id, None)
         self._apps.pop(supervisor.app_id, None)
         self._tools.capture.close(supervisor.app_id)
+        self._keep(self._tools.sockets.close(supervisor.app_id))
         self._tools.ports.want(supervisor.app_id, None)
         self._tools.ports.release(supervisor.app_id)
         self._tools.ports.release(f"{supervisor.app_id}:mcp")

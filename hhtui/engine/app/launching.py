@@ -36,7 +36,7 @@ from hhtui.engine.process.tcp_table import Obstacle, obstacle
 from hhtui.errors import ConflictError, HomeHelperError
 from hhtui.model.app import Status, Verb, WaitsFor
 from hhtui.model.redis import RedisAccess, RedisGrants
-from hhtui.paths import MANIFEST_NAME
+from hhtui.paths import MANIFEST_NAME, MAX_SOCKET_PATH
 from hhtui.text import sanitise
 
 # What has web servers, and Streamlit, listen for this machine alone, where they honour it.
@@ -151,8 +151,19 @@ class Launching:
     async def prepare(self) -> None:
         """Describe the launch ahead of time, so that a crash is answered without waiting for anything."""
         self.prepared = await self.describe(self.next)
+        await self._give_socket(self.next)
         given = dict.fromkeys((*self.prepared.declared.secrets, *self._secrets))
         self._secrets = tuple(sorted(list(given)[:_SECRETS_KEPT], key=len, reverse=True))
+
+    async def _give_socket(self, found: FoundApp) -> None:
+        app, sockets = self._app, self._app.tools.sockets
+        given = found.manifest is not None and found.manifest.permissions.control
+        if given:
+            await sockets.open(app.app_id)
+        else:
+            await sockets.close(app.app_id)
+        length = len(os.fsencode(app.tools.home.app_socket(app.app_id)))
+        app.notice("socket", _long_path_words(length) if given and length > MAX_SOCKET_PATH else None)
 
     @property
     def is_prepared(self) -> bool:
@@ -265,6 +276,9 @@ class Launching:
         app.notice("sandbox", f"not kept apart from other apps: {trouble}" if trouble is not None else None)
         keeps = bwrap is not None and keeps_folder(found, app.record)
         app.notice("own-folder", _KEEPS_FOLDER.format(app_id=app.app_id) if keeps else None, logged=False)
+        missing = [app_id for app_id in manifest.permissions.apps if app_id not in app.others]
+        others = [app_id for app_id in manifest.permissions.apps if app_id in app.others]
+        app.notice("apps", _missing_words(missing) if missing else None)
         if bwrap is None:
             keep_folder(app.record)
             return None
@@ -282,6 +296,8 @@ class Launching:
             frozenset(declared),
             leading_elsewhere(launch.inherited, declared),
             (unquote(socket),) if socket else (),
+            tuple(map(app.tools.home.app_data, others)),
+            app.tools.home.app_socket(app.app_id).parent if manifest.permissions.control else None,
         )
 
     def explain(self, lines: Iterable[str]) -> None:
@@ -335,6 +351,18 @@ def _cannot(error: HomeHelperError) -> CannotSpawn:
     if isinstance(error, VariablesError):
         return CannotSpawn(f"{error.message}; the app is started as soon as that is so", WaitsFor.VARIABLES)
     return CannotSpawn(error.message)
+
+
+def _long_path_words(length: int) -> str:
+    return (
+        f"HOMEHELPER_SOCKET is a path of {length} bytes, and {MAX_SOCKET_PATH} can be connected to: "
+        "go into its folder and connect to engine.sock, or give the home a shorter path"
+    )
+
+
+def _missing_words(app_ids: list[str]) -> str:
+    named = ", ".join(app_ids[:5]) + (" and others" if len(app_ids) > 5 else "")
+    return f"permissions.apps: not installed: {named}; their data can be read from the start after they are"
 
 
 def _moves_words(port: int | None, wanted: int | None) -> str:

@@ -41,6 +41,10 @@ class Why(StrEnum):
     MOVED = "moved"
     MOVE_ENDED = "move_ended"
     RESET_BY_USER = "reset_by_user"
+    STARTED_BY_APP = "started_by_app"
+    STOPPED_BY_APP = "stopped_by_app"
+    RESTARTED_BY_APP = "restarted_by_app"
+    RESET_BY_APP = "reset_by_app"
     ENGINE_STOPPED = "engine_stopped"
     FOLDER_REMOVED = "folder_removed"
     FOLDER_MISSING = "folder_missing"
@@ -113,6 +117,10 @@ _WORDS: dict[Why, str] = {
     Why.MOVED: "moved here from {place}",
     Why.MOVE_ENDED: "its move has ended",
     Why.RESET_BY_USER: "reset by the user",
+    Why.STARTED_BY_APP: "started by the app {app}",
+    Why.STOPPED_BY_APP: "stopped by the app {app}",
+    Why.RESTARTED_BY_APP: "restarted by the app {app}",
+    Why.RESET_BY_APP: "reset by the app {app}",
     Why.ENGINE_STOPPED: "the engine stopped",
     Why.FOLDER_REMOVED: "its folder was removed",
     Why.FOLDER_MISSING: "its folder is not there",
@@ -177,6 +185,20 @@ class Reason:
 def reason(code: Why, **values: object) -> Reason:
     """A reason of ``code``; its values become text."""
     return Reason(code, tuple((name, str(value)) for name, value in values.items()))
+
+
+# What apps with the permission ``control`` may ask for.
+_BY_APP = {
+    Why.STARTED_BY_USER: Why.STARTED_BY_APP,
+    Why.STOPPED_BY_USER: Why.STOPPED_BY_APP,
+    Why.RESTARTED_BY_USER: Why.RESTARTED_BY_APP,
+    Why.RESET_BY_USER: Why.RESET_BY_APP,
+}
+
+
+def asked_for(code: Why, app: str) -> Reason:
+    """That a user asked for it, as ``code`` says, or an ``app`` if that is not ""."""
+    return reason(_BY_APP[code], app=app) if app else reason(code)
 
 
 NO_REASON = Reason()

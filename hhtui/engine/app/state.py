@@ -43,10 +43,11 @@ class AppState:
     """One app between two facts. What of it outlives the engine is in the app's record: see ``record``.
 
     ``wanted`` is the intent for the boot ``wanted_boot`` (None: for all); ``pending`` was asked for, is remembered and
-    not yet carried out; ``refused`` says why the last one was not. ``waits_for``: failed, it is started again when this
-    is there. ``alive``: there is a root process. ``building`` is what the installation under way is of, and
-    ``updating`` that it is beside the running process, which is then restarted. ``held``: why nothing of it is started
-    for now: its files are being exchanged, or moved to another home.
+    not yet carried out; ``asked_by`` is the app that last asked for anything, "" for a user; ``refused`` says why it
+    was not done. ``waits_for``: failed, it is started again when this is there. ``alive``: there is a root process.
+    ``building`` is what the installation under way is of, and ``updating`` that it is beside the running process, which
+    is then restarted. ``held``: why nothing of it is started for now: its files are being exchanged, or moved to
+    another home.
     """
 
     status: Status = Status.DISCOVERED
@@ -54,6 +55,7 @@ class AppState:
     wanted: bool | None = None
     wanted_boot: str | None = None
     pending: Verb | None = None
+    asked_by: str = ""
     refused: Reason | None = None
     waits_for: WaitsFor | None = None
     reason: Reason = NO_REASON
@@ -98,10 +100,11 @@ class Build:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A user asked for ``verb``. It is remembered first; ``Remembered`` follows, or ``Forgotten``."""
+    """A user, or the app ``by``, asked for ``verb``. ``Remembered`` follows when it is, or ``Forgotten``."""
 
     verb: Verb
     boot: str
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,7 @@ class Remembered:
     verb: Verb
     build: Build
     stops: int
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

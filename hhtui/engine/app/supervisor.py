@@ -224,9 +224,10 @@ class Supervisor:
     # What others ask.
 
     async def order(
-        self, verb: Verb, correlation_id: str, save: Callable[[float], Awaitable[str | None]]
+        self, verb: Verb, correlation_id: str, save: Callable[[float], Awaitable[str | None]], by: str
     ) -> NotSavedError | None:
-        """Remember what a user asks, then do it; an error if it was done and yet cannot be remembered.
+        """Remember what a user, or the app ``by``, asks, then do it; an error if it was done and yet cannot be
+        remembered.
 
         ConflictError if it cannot be in the app's state, NotSavedError if it could not be remembered and so was not
         begun: all but ``stop`` and ``disable``, which wait for no disk. ``save`` has the registry on disk, or says why
@@ -236,7 +237,7 @@ class Supervisor:
         before = self.app.state
         if verb is Verb.STOP:
             self.app.correlation = correlation_id
-        self.receive(Asked(verb, this_boot()))
+        self.receive(Asked(verb, this_boot(), by))
         after = self.app.state
         trouble = await save(_STOP_PATIENCE if verb is Verb.STOP else _PATIENCE)
         if verb is Verb.DISABLE or (verb is Verb.ENABLE and trouble is None):
@@ -251,7 +252,7 @@ class Supervisor:
             if trouble is not None and verb is not Verb.DISABLE:
                 self.receive(Forgotten(before, after))
                 raise NotSavedError(f"{self.app_id}: {_NOT_DONE[verb]}: {trouble}", app_id=self.app_id, done=False)
-            self.app.carry_out(verb, correlation_id, before, after)
+            self.app.carry_out(verb, correlation_id, before, after, by)
         self.schedule.look()
         if trouble is None:
             return None

@@ -12,7 +12,7 @@ from typing import Any
 
 from hhtui.errors import HomeHelperError
 from hhtui.model.app_settings import NOTHING_SET, OwnerSettings, setting_secret
-from hhtui.model.manifest import MAX_MANIFEST_BYTES, Manifest, check_files, manifest_in, parse_manifest
+from hhtui.model.manifest import MAX_MANIFEST_BYTES, Manifest, check_folder, manifest_in, parse_manifest
 from hhtui.paths import MANIFEST_NAME, MANIFEST_NAMES, app_id_of
 from hhtui.storage import read_json_object
 from hhtui.text import sanitise
@@ -109,7 +109,7 @@ def read_app(folder: Path, now: float) -> Reading | None:
         manifest, warnings = parse_manifest(reading.raw)
         reading.files = (*MANIFEST_NAMES, *_named_files(manifest))
         reading.signature = signature_of(folder, reading.files) or before
-        check_files(folder, manifest)
+        check_folder(folder, manifest)
         reading.manifest = manifest
         reading.warnings = [sanitise(f"{reading.file}: {warning}", 300) for warning in warnings]
     except OSError as error:

@@ -21,7 +21,7 @@ from hhtui.errors import HomeHelperError, UnknownAppError
 from hhtui.model.config import Config
 from hhtui.model.manifest import Manifest
 from hhtui.model.redis import RedisAccess
-from hhtui.paths import Home, app_id_of
+from hhtui.paths import SOCKET_VARIABLE, Home, app_id_of
 
 # Inside a container a home of the usual layout, with one app.
 CONTAINER_HOME = Home.at(Path("/homehelper"), environ={})
@@ -30,7 +30,7 @@ CONTAINER_PYTHON = Path("/usr/local/bin/python")
 # No app's folder is likely to have this name; one that has it is left out.
 REDIS_NAME = "homehelper-redis"
 # Of the place where it is exported, or of one run.
-_NOT_EXPORTED = ("PATH", "VIRTUAL_ENV", COOKIE_VARIABLE)
+_NOT_EXPORTED = ("PATH", "VIRTUAL_ENV", COOKIE_VARIABLE, SOCKET_VARIABLE)
 
 
 @dataclass
@@ -168,6 +168,8 @@ def _spec(
         setup += [command for _, command in plan.commands]
     if manifest.sleeps:
         notes.append(f"{app.app_id}: runs always there; only HomeHelper starts it by its first visit")
+    if manifest.permissions.control:
+        notes.append(f"{app.app_id}: has no API of the engine there (permissions.control)")
     author = (app.by_author or app).manifest or manifest
     by_author = author.environment.items()
     in_manifest = bool(secrets.items() & by_author) or any(is_secret(name, text) for name, text in by_author)

@@ -19,7 +19,7 @@ from hhtui.errors import ConflictError, HomeHelperError, InvalidInputError
 from hhtui.model.app import AppType
 from hhtui.model.manifest import PLACEHOLDERS, Manifest, find_program, manifest_in
 from hhtui.model.redis import RedisAccess, RedisGrants
-from hhtui.paths import MANIFEST_NAMES, Home
+from hhtui.paths import MANIFEST_NAMES, SOCKET_VARIABLE, Home
 from hhtui.text import sanitise
 
 DATA_FOLDERS = ("config", "database", "uploads", "cache")
@@ -264,6 +264,8 @@ def app_environment(
         "HOMEHELPER_LOGS_DIR": str(home.app_logs(found.app_id)),
         "HOMEHELPER_CONFIG_PATH": str(home.config_file),
     }
+    if manifest is not None and manifest.permissions.control:
+        variables[SOCKET_VARIABLE] = str(home.app_socket(found.app_id))
     if port is not None:
         variables |= {"PORT": str(port), "HOMEHELPER_PORT": str(port)}
     if mcp_port is not None:

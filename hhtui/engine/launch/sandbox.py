@@ -128,7 +128,8 @@ class Sandbox:
     """One app's: ``bwrap`` is the program, ``python`` the app's interpreter, ``hidden`` what no app sees of the home.
 
     ``declared`` names the variables that the app gives itself, ``unset`` those that would lead it to folders of the
-    user's. ``sockets`` are servers that it may use, ``building`` is an environment in the making.
+    user's. ``sockets`` are servers that it may use, ``others`` other apps' data that it may read, ``control`` the
+    folder of its socket of the engine's, ``building`` an environment in the making.
     """
 
     bwrap: str
@@ -142,6 +143,8 @@ class Sandbox:
     declared: frozenset[str] = frozenset()
     unset: tuple[str, ...] = ()
     sockets: tuple[str, ...] = ()
+    others: tuple[Path, ...] = ()
+    control: Path | None = None
     building: Path | None = None
 
     def for_setup(self, building: Path, python: Path) -> Sandbox:
@@ -149,7 +152,7 @@ class Sandbox:
         files = [*self.permissions.files, f"{OWN_FOLDER}:rw"]
         permissions = self.permissions.model_copy(update={"files": files, "network": "full"})
         unset = (*self.unset, *_SHARED_CACHES)
-        return replace(self, permissions=permissions, building=building, python=python, unset=unset)
+        return replace(self, permissions=permissions, building=building, python=python, unset=unset, control=None)
 
     def words(self, program: str) -> list[str]:
         """Bubblewrap's command line, but for what it is to run; InvalidInputError."""
@@ -217,6 +220,11 @@ class Sandbox:
             there = SYSTEM_HOME / kind / self.app_id
             if there != path:
                 yield from ("--bind", str(path), str(there))
+        yield from _each("--ro-bind-try", _both(self.others))
+        for path in self.others:
+            yield from ("--ro-bind-try", str(path), str(SYSTEM_HOME / "data" / path.name))
+        if self.control is not None:
+            yield from _one("--ro-bind-try", str(self.control))
 
     def _variables(self) -> Iterator[str]:
         own = {"HOME": str(self.data), "XDG_CACHE_HOME": str(self.data / "cache"), "TMPDIR": "/tmp"}

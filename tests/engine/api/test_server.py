@@ -19,8 +19,9 @@ import pytest
 
 from hhtui.engine.api import server as server_module
 from hhtui.engine.api.routes import Parts
-from hhtui.engine.api.server import ApiServer, bind_unix_socket
+from hhtui.engine.api.server import SOCKET_MODE, ApiServer
 from hhtui.engine.engine import Engine
+from hhtui.engine.unix_socket import bind_unix_socket
 from hhtui.model.event import EventType
 from tests.engine.api.bare_http import connect, exchange, whole
 from tests.engine.api.conftest import Served
@@ -37,7 +38,7 @@ async def test_the_socket_is_for_owner_and_group_whatever_the_umask(tmp_path: Pa
     for mask in (0o000, 0o022, 0o077):
         before = os.umask(mask)
         try:
-            bind_unix_socket(tmp_path / "run" / "engine.sock").close()
+            bind_unix_socket(tmp_path / "run" / "engine.sock", SOCKET_MODE).close()
         finally:
             os.umask(before)
         assert mode_of(tmp_path / "run" / "engine.sock") == 0o660
@@ -60,7 +61,7 @@ def test_the_socket_is_at_no_moment_open_to_others(tmp_path: Path) -> None:
     try:
         made = 0
         while made < 200 or 0o660 not in seen:
-            bind_unix_socket(tmp_path / "engine.sock").close()
+            bind_unix_socket(tmp_path / "engine.sock", SOCKET_MODE).close()
             made += 1
     finally:
         os.umask(before)
@@ -72,12 +73,12 @@ def test_the_socket_is_at_no_moment_open_to_others(tmp_path: Path) -> None:
 
 async def test_a_stale_socket_is_replaced_and_a_file_is_not(tmp_path: Path) -> None:
     path = tmp_path / "engine.sock"
-    bind_unix_socket(path).close()
-    bind_unix_socket(path).close()
+    bind_unix_socket(path, SOCKET_MODE).close()
+    bind_unix_socket(path, SOCKET_MODE).close()
     path.unlink()
     path.write_text("precious")
     with pytest.raises(FileExistsError, match="no socket"):
-        bind_unix_socket(path)
+        bind_unix_socket(path, SOCKET_MODE)
     assert path.read_text() == "precious"
 
 
@@ -240,11 +241,32 @@ async def test_who_asks_beyond_the_limit_is_told_so_and_served_when_others_are_d
 
 def test_two_hundred_clients_may_connect_at_once(tmp_path: Path) -> None:
     """Nobody accepts meanwhile: what the kernel holds for a listener is what may come at once."""
-    with contextlib.closing(bind_unix_socket(tmp_path / "engine.sock")), contextlib.ExitStack() as held:
+    with contextlib.closing(bind_unix_socket(tmp_path / "engine.sock", SOCKET_MODE)), contextlib.ExitStack() as held:
         for _ in range(200):
             client = held.enter_context(socket.socket(socket.AF_UNIX))
             client.setblocking(False)
             client.connect(str(tmp_path / "engine.sock"))
+
+
+async def test_of_hundreds_that_connect_at_once_and_say_nothing_the_latest_are_kept(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "HEAD_SECONDS", 1000.0)
+    with contextlib.ExitStack() as held:
+        clients = [held.enter_context(socket.create_connection(("127.0.0.1", served.export_port))) for _ in range(600)]
+        for client in clients:
+            client.setblocking(False)
+
+        def is_ended(client: socket.socket) -> bool:
+            try:
+                return client.recv(1) == b""
+            except BlockingIOError:
+                return False
+            except ConnectionError:
+                return True
+
+        await until(lambda: all(map(is_ended, clients[: 600 - 256])))
+        assert not any(map(is_ended, clients[600 - 256 :]))
 
 
 async def test_who_never_reads_what_it_asked_for_is_cut_off(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -363,6 +363,10 @@ async def test_what_an_app_asks_is_shown_before_it_is_added_and_updated() -> Non
     assert asked == ["reads and writes /media/usb", "reads /srv", "devices: gpio", "the network"]
     assert any(line.split() == ["may", *", ".join(asked).split()] for line in preview_lines({"permissions": asked}))
     assert "  may        devices: gpio" in exchange_lines({"permissions": ["devices: gpio"]})
+    among, _ = parse_manifest({"name": "x", "type": "service", "permissions": {"apps": ["lamp"], "control": True}})
+    assert among.asked_permissions == [
+        "reads the data of lamp", "starts and stops apps and reads all logs", "devices: all", "the network",
+    ]  # fmt: skip
     whole, _ = parse_manifest({"name": "x", "type": "service", "permissions": {"system": True}})
     assert whole.asked_permissions == ["everything that the engine's user may: it is not kept apart"]
     preview = {"permissions": whole.asked_permissions, "whole_system": True}
@@ -435,6 +439,51 @@ async def test_what_leads_into_the_home_is_not_shared(engine: Engine, tmp_path: 
     seen = data(engine, "above") / "seen"
     await until(lambda: seen.exists() and seen.read_text())
     assert "config" not in seen.read_text().split()
+
+
+async def test_the_data_of_the_apps_that_it_names_can_be_read_and_no_more(engine: Engine) -> None:
+    for other in ("shared", "private"):
+        make_app(engine.home.root, other)
+        data(engine, other).mkdir(parents=True)
+        (data(engine, other) / "value").write_text(other)
+    script = (
+        'cd "$HOMEHELPER_DATA_DIR/.."; '
+        "{ cat shared/value /opt/homehelper/data/shared/value; touch shared/new && echo wrote; "
+        "cat private/value ../apps/shared/homehelper.json; } > lamp/seen 2>/dev/null; mv lamp/seen lamp/done; "
+        "exec sleep 1000"
+    )
+    make_app(engine.home.root, "lamp", script, permissions={"apps": ["shared", "nobody"]})
+    await found(engine, "shared", "private", "lamp")
+    record = await command(engine, "lamp", "start")
+    assert record.status is Status.RUNNING
+    assert [words for words in record.warnings if "nobody" in words and "not installed" in words] == record.warnings
+    done = data(engine, "lamp") / "done"
+    await until(done.exists)
+    assert done.read_text() == "sharedshared"
+    assert not (data(engine, "shared") / "new").exists()
+
+
+async def test_data_that_comes_later_can_be_read_by_the_next_start(engine: Engine) -> None:
+    script = 'cat "$HOMEHELPER_DATA_DIR/../late/value" > "$HOMEHELPER_DATA_DIR/seen" 2>&1; exec sleep 1000'
+    make_app(engine.home.root, "lamp", script, permissions={"apps": ["late"]})
+    await found(engine, "lamp")
+    seen = data(engine, "lamp") / "seen"
+    await command(engine, "lamp", "start")
+    await until(lambda: seen.exists() and "No such file" in seen.read_text())
+    make_app(engine.home.root, "late")
+    await found(engine, "late")
+    data(engine, "late").mkdir(parents=True)
+    (data(engine, "late") / "value").write_text("there")
+    assert (await command(engine, "lamp", "restart")).warnings == []
+    await until(lambda: seen.read_text() == "there")
+
+
+async def test_an_app_that_asks_for_its_own_data_is_refused_in_one_line(engine: Engine) -> None:
+    make_app(engine.home.root, "lamp", permissions={"apps": ["lamp"]})
+    await found(engine, "lamp")
+    record = engine.app("lamp")
+    assert record.status is Status.INVALID
+    assert "permissions.apps: lamp is the app itself" in (record.runtime_info.error or "")
 
 
 async def test_without_a_network_there_is_none(engine: Engine) -> None:
@@ -535,8 +584,13 @@ def test_the_variable_wins_over_the_configuration_and_is_checked() -> None:
         ({"devices": ["gpio", "all"]}, "stand alone"),
         ({"devices": ["floppy"]}, "devices"),
         ({"network": "some"}, "network"),
-        ({"control": True}, "no permission 'control'"),
-        ({"apps": ["other"]}, "no permission 'apps'"),
+        ({"control": "all"}, "control"),
+        ({"control": True, "files": ["{app_dir}:rw"]}, "control does not go with"),
+        ({"root": True}, "no permission 'root'"),
+        ({"apps": ["Other"]}, "'Other' is no app's id"),
+        ({"apps": ["*"]}, "'*' is no app's id"),
+        ({"apps": ["../victim"]}, "'../victim' is no app's id"),
+        ({"apps": "lamp"}, "apps"),
     ],
 )
 def test_permissions_that_cannot_be_are_refused_in_one_line(permissions: dict[str, Any], words: str) -> None:

@@ -41,6 +41,17 @@ async def test_the_last_lines_of_stderr_the_schedule_and_changed_names_stand_on_
         )
 
 
+async def test_the_page_says_in_words_what_the_app_is_permitted() -> None:
+    async with running(size=(240, 50)) as session:
+        manifest = session.transport.records["garden"]["manifest"]
+        permissions = {"apps": ["thermometer"], "control": True, "devices": ["none"]}
+        session.transport.change("garden", manifest={**manifest, "permissions": permissions})
+        session.transport.emit(fake.event(50, "app_changed", "garden"))
+        await session.on("garden")
+        await session.press("enter")
+        await session.shows("reads the data of thermometer, starts and stops apps and reads all logs, the network")
+
+
 async def test_the_page_shows_what_the_app_takes_on_its_disks_as_it_is_counted() -> None:
     transport = fake.FakeTransport()
     whole = transport.app_sizes_answer
