@@ -51,8 +51,6 @@ _FURTHER_DEVICES = (
 _TMP_BYTES = 256 * 1024 * 1024
 # What of the home is covered takes no more than its folders.
 _COVER_BYTES = 1024 * 1024
-# What one app puts there another one would be given.
-_SHARED_CACHES = ("PIP_CACHE_DIR", "UV_CACHE_DIR")
 _KEPT_APART = ("--unshare-user", "--disable-userns", "--unshare-pid", "--unshare-ipc", "--cap-drop", "ALL")
 _PATIENCE = 10.0
 
@@ -128,7 +126,8 @@ class Sandbox:
     """One app's: ``bwrap`` is the program, ``python`` the app's interpreter, ``hidden`` what no app sees of the home.
 
     ``declared`` names the variables that the app gives itself, ``unset`` those that would lead it to folders of the
-    user's. ``sockets`` are servers that it may use, ``building`` is an environment in the making.
+    user's. ``reads`` are servers' sockets and files of the owner's that it may use, ``building`` is an environment in
+    the making, with ``tmp`` on the disk for its /tmp: what is built may be large.
     """
 
     bwrap: str
@@ -141,15 +140,20 @@ class Sandbox:
     permissions: Permissions
     declared: frozenset[str] = frozenset()
     unset: tuple[str, ...] = ()
-    sockets: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
     building: Path | None = None
+    tmp: Path | None = None
 
-    def for_setup(self, building: Path, python: Path) -> Sandbox:
-        """The same for a command that sets the app up: it makes what is in the app's folder and in ``building``."""
+    def for_setup(self, building: Path, tmp: Path, python: Path, reads: Iterable[str]) -> Sandbox:
+        """The same for what makes the app's environment in ``building``, with the network, out of ``reads``, too."""
+        permissions = self.permissions.model_copy(update={"network": "full"})
+        reads = (*self.reads, *reads)
+        return replace(self, permissions=permissions, building=building, tmp=tmp, python=python, reads=reads)
+
+    def with_own_folder(self) -> Sandbox:
+        """The same for what also makes something in the app's folder."""
         files = [*self.permissions.files, f"{OWN_FOLDER}:rw"]
-        permissions = self.permissions.model_copy(update={"files": files, "network": "full"})
-        unset = (*self.unset, *_SHARED_CACHES)
-        return replace(self, permissions=permissions, building=building, python=python, unset=unset)
+        return replace(self, permissions=self.permissions.model_copy(update={"files": files}))
 
     def words(self, program: str) -> list[str]:
         """Bubblewrap's command line, but for what it is to run; InvalidInputError."""
@@ -159,7 +163,7 @@ class Sandbox:
             self.bwrap, *_KEPT_APART, *network, "--new-session",
             *self._system(), *self._devices(), *self._program(program), *self._files(covered),
             *(word for path in covered for word in ("--size", str(_COVER_BYTES), "--tmpfs", path)),
-            *_interpreter(self.python, covered), *self._own(), *_each("--ro-bind-try", self.sockets),
+            *_interpreter(self.python, covered), *self._own(), *self._reads(covered),
             *(word for path in covered for word in ("--remount-ro", path)),
             "--remount-ro", "/",
             *self._variables(),
@@ -174,7 +178,10 @@ class Sandbox:
         yield from ("--proc", "/proc")
         yield from _each("--ro-bind-try", _OF_THE_KERNEL)
         yield from ("--dev", "/dev")
-        yield from ("--perms", "1777", "--size", str(_TMP_BYTES), "--tmpfs", "/tmp")
+        if self.tmp is not None:
+            yield from ("--bind", str(self.tmp), "/tmp")
+        else:
+            yield from ("--perms", "1777", "--size", str(_TMP_BYTES), "--tmpfs", "/tmp")
         yield from ("--symlink", "/tmp", "/var/tmp", "--symlink", "/run", "/var/run", "--dir", "/run")
         yield from _each("--ro-bind-try", (*_RESOLVERS, *_RESOLVERS_OF_NAMES))
 
@@ -217,6 +224,12 @@ class Sandbox:
             there = SYSTEM_HOME / kind / self.app_id
             if there != path:
                 yield from ("--bind", str(path), str(there))
+
+    def _reads(self, covered: Collection[str]) -> Iterator[str]:
+        for path in self.reads:
+            # What holds the home would show it again.
+            if not any(_within(cover, os.path.realpath(path)) for cover in covered):
+                yield from _one("--ro-bind-try", path)
 
     def _variables(self) -> Iterator[str]:
         own = {"HOME": str(self.data), "XDG_CACHE_HOME": str(self.data / "cache"), "TMPDIR": "/tmp"}

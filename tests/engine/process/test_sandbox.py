@@ -507,6 +507,17 @@ async def test_where_it_is_refused_and_required_no_app_starts(tmp_path: Path) ->
         assert "setting up uid map: Permission denied" in (record.runtime_info.error or "")
 
 
+@pytest.mark.usefixtures("refusing")
+async def test_where_it_is_refused_and_required_nothing_is_installed(tmp_path: Path) -> None:
+    async with Engine(home_of(tmp_path)) as engine:
+        folder = make_app(engine.home.root, "lamp", setup_commands=["touch made"])
+        await found(engine, "lamp")
+        record = await command(engine, "lamp", "start")
+        assert record.status is Status.FAILED
+        assert "setting up uid map: Permission denied" in (record.runtime_info.error or "")
+        assert not (folder / "made").exists() and not engine.home.app_venv("lamp").exists()
+
+
 async def test_by_default_nothing_is_different(tmp_path: Path) -> None:
     async with Engine(make_home(tmp_path / "home")) as engine:
         make_app(engine.home.root, "lamp")
