@@ -6,9 +6,11 @@ own is put on top: whatever a folder that is shared holds of the home, the app d
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -191,10 +193,12 @@ class Sandbox:
         patterns = [pattern for kind in kinds for pattern in DEVICES[kind]]
         if "all" in asked:
             patterns += _FURTHER_DEVICES
-        for pattern in patterns:
-            for path in sorted(glob.glob(f"/dev/{pattern}")):
-                # What is a link by udev is followed: the file is the same.
-                yield from _one("--dev-bind-try", path)
+        if patterns:
+            wanted = re.compile("|".join(map(fnmatch.translate, patterns)))
+            # What is a link by udev is followed: the file is the same.
+            yield from _each(
+                "--dev-bind-try", sorted(f"/dev/{name}" for name in os.listdir("/dev") if wanted.match(name))
+            )
 
     def _program(self, program: str) -> Iterator[str]:
         """The program that its command names, where the system does not hold it."""
