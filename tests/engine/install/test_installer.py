@@ -636,9 +636,8 @@ if os.listdir('/tmp') != [] and not '{apart.home.root}'.startswith('/tmp/'):
 async def test_what_one_app_leaves_in_its_cache_and_its_packages_is_given_to_no_other(apart: Workshop) -> None:
     spoil = (
         "import os, pathlib\n"
-        "places = [os.environ['VIRTUAL_ENV'], os.environ['PIP_CACHE_DIR'], os.environ['UV_CACHE_DIR']]\n"
-        "for place in places:\n"
-        "    for path in pathlib.Path(place).rglob('hhgadget.py'):\n"
+        "for place in map(os.environ.get, ('VIRTUAL_ENV', 'PIP_CACHE_DIR', 'UV_CACHE_DIR')):\n"
+        "    for path in pathlib.Path(place or 'none').rglob('hhgadget.py'):\n"
         "        path.write_text('VERSION = 666')\n"
     )
     first = apart.app("first", requirements="hhgadget\n", setup_commands=["python spoil.py"])
