@@ -166,7 +166,12 @@ async def spawn_in_sandbox(
             theirs.close()
             process.returncode = 0
             monitor = Monitor(process.pid)
-            pid = await _shown(ours)
+            pid = None
+            try:
+                pid = await _shown(ours)
+            finally:
+                if pid is None:
+                    monitor.kill()
             namespace = Namespace.around(pid) if pid else None
             identity = identity_of(pid) if pid else None
             if namespace is None or identity is None:

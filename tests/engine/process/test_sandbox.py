@@ -231,8 +231,8 @@ async def test_while_a_sandbox_is_made_the_loop_goes_on_and_a_stop_leaves_nothin
         assert engine.app("lamp").status is Status.STARTING
         assert (await command(engine, "lamp", "stop")).status is Status.STOPPED
         await starting
-        slow.touch()
         await until(lambda: not tree(f"{tmp_path}/"))
+        slow.touch()
         assert not (data(engine, "lamp") / "ran").exists()
         assert (await command(engine, "lamp", "start")).status is Status.RUNNING
 
