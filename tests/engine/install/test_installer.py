@@ -650,6 +650,16 @@ async def test_what_one_app_leaves_in_its_cache_and_its_packages_is_given_to_no_
     assert not apart.home.cache_dir.exists()
 
 
+async def test_a_uv_that_lies_in_the_home_is_used_also_by_what_does_not_see_the_home(tmp_path: Path) -> None:
+    workshop = made(tmp_path, "uv", True)
+    uv = workshop.home.root / "bin" / "uv"
+    uv.parent.mkdir(parents=True)
+    uv.symlink_to(find_uv() or "")
+    workshop.installer = Installer(workshop.home, uv=str(uv))
+    await workshop.install(workshop.app(requirements="hhgadget\n"))
+    assert workshop.run("hhgadget-say").startswith("hhgadget 2.0 ")
+
+
 async def test_a_link_that_is_left_in_the_place_of_the_cache_leads_to_no_other_app(apart: Workshop) -> None:
     await apart.install(apart.app("other", requirements="hhgadget\n"))
     there = os.path.realpath(apart.home.app_venv("other"))
