@@ -217,14 +217,14 @@ class Installer:
             report("nothing to install any more: the app's environment is removed")
             await loop.run_in_executor(None, _remove, venv, ())
             _before(venv).unlink(missing_ok=True)
-            await loop.run_in_executor(None, _remove, _cache(venv), ())
+            await loop.run_in_executor(None, _remove, self._home.app_cache(app.app_id), ())
             await loop.run_in_executor(None, _remove_leftovers, venv)
             return []
         await loop.run_in_executor(None, _remove_leftovers, venv)
         building = venv.with_name(f".{app.app_id}.{secrets.token_hex(4)}")
         done = False
         try:
-            with _workplace(building, _cache(venv)) if sandbox is not None else nullcontext():
+            with _workplace(building, self._home.app_cache(app.app_id)) if sandbox is not None else nullcontext():
                 warnings = await self._build(app, plan, building, environment, report, sandbox)
             marker = {"fingerprint": plan.fingerprint}
             await loop.run_in_executor(None, write_json, building / MARKER, marker)
@@ -364,11 +364,6 @@ def _marker(venv: Path) -> dict[str, Any]:
 
 def _before(venv: Path) -> Path:
     return _beside(venv, "before")
-
-
-def _cache(venv: Path) -> Path:
-    """What was fetched and built for an app that is kept apart: another app's is never taken from there."""
-    return _beside(venv, "cache")
 
 
 @contextmanager
