@@ -7,8 +7,8 @@ from statistics import median
 from typing import Any
 
 COLUMNS = (
-    "hhtui", "supervisord", "circus", "pm2", "runit", "s6", "limit", "empty Textual app", "20 apps", "btop", "lnav",
-    "toolong",
+    "hhtui", "not kept apart", "supervisord", "circus", "pm2", "runit", "s6", "limit", "empty Textual app", "20 apps",
+    "btop", "lnav", "toolong",
 )  # fmt: skip
 
 

@@ -341,6 +341,10 @@ class Home(NamedTuple):
     def app_venv(self, app_id: str) -> Path:
         return self.venvs_dir / app_id
 
+    def app_cache(self, app_id: str) -> Path:
+        """What was fetched and built for an app that is kept apart: another app's is never taken from there."""
+        return self.venvs_dir / f".{app_id}.cache"
+
 
 @contextmanager
 def socket_address(path: Path) -> Iterator[str]:

@@ -17,6 +17,7 @@ class Hhtui(Peer):
     """A home in the peer's folder, everything at its default but the ports."""
 
     name = "hhtui"
+    sandbox = "off"
 
     @classmethod
     def version(cls) -> str | None:
@@ -32,7 +33,11 @@ class Hhtui(Peer):
     def prepare(self) -> None:
         config = {
             "schema_version": 1,
-            "process_manager": {"port_range": {"start": 20_000, "end": 22_999}, "streamlit_port": 23_000},
+            "process_manager": {
+                "port_range": {"start": 20_000, "end": 22_999},
+                "streamlit_port": 23_000,
+                "sandbox": self.sandbox,
+            },
             "system": {"main_port": _free_port()},
         }
         (self.home / "config").mkdir(parents=True)
@@ -47,6 +52,8 @@ class Hhtui(Peer):
                 "command": self.argv(app),
                 "endpoints": {"health": "/health" if app.health else None},
                 "autostart": True,
+                # It notes its first instruction there.
+                "permissions": {"files": [f"{self.folder}:rw"]},
             }
             (folder / "homehelper.json").write_text(json.dumps(manifest))
 

@@ -17,6 +17,7 @@ from benchmarks.workloads import (
     log_trickle,
     memory,
     respawn,
+    sandbox,
     stop,
     thousand,
 )
@@ -37,6 +38,7 @@ WORKLOADS: dict[int, ModuleType] = {
     12: interface,
     13: disk_writes,
     14: full_disk,
+    15: sandbox,
 }
 
 __all__ = ["WORKLOADS", "Settings"]

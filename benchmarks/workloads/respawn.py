@@ -40,11 +40,12 @@ def measure(settings: Settings, figure: Figure, apps: int) -> Figure:
         time.sleep(3.0)
         for number in range(min(apps, settings.rounds(APPS))):
             for peer in running:
-                figure.add(peer.name, _kill(peer, peer.apps[number].name) * 1000)
+                figure.add(peer.name, kill(peer, peer.apps[number].name) * 1000)
     return figure
 
 
-def _kill(peer: Peer, name: str) -> float:
+def kill(peer: Peer, name: str) -> float:
+    """Kill an app; the seconds until the first instruction of the next."""
     pid = next(stamp.pid for stamp in peer.stamps() if stamp.name == name)
     time.sleep(0.02)
     killed = time.monotonic()

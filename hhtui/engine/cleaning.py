@@ -144,7 +144,7 @@ def _of_removed_apps(kind: Kind, folder: Path, known: frozenset[str], why: str) 
     for entry in entries:
         name = entry.name
         if kind == "venvs" and name.startswith("."):
-            # venvs/.<app_id>.<random> is where the link venvs/<app_id> leads.
+            # venvs/.<app_id>.<random> is where the link venvs/<app_id> leads; venvs/.<app_id>.cache.
             if not any(name.startswith(f".{app_id}.") for app_id in known):
                 yield _leftover(kind, Path(entry.path), why)
         elif not name.startswith(".") and name not in known and (entry.is_dir() or entry.is_symlink()):

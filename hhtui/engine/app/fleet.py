@@ -113,14 +113,14 @@ class Fleet:
             raise trouble
         return self._measured(supervisor.record)
 
-    def folders(self, app_id: str) -> dict[str, Path]:
+    def folders(self, app_id: str) -> dict[str, list[Path]]:
         """Where the app's files lie, by what they are; the largest is counted last. UnknownAppError."""
         home = self._tools.home
         return {
-            "files": Path(self.get(app_id).record.path),
-            "data": home.app_data(app_id),
-            "logs": home.app_logs(app_id),
-            "environment": home.app_venv(app_id),
+            "files": [Path(self.get(app_id).record.path)],
+            "data": [home.app_data(app_id)],
+            "logs": [home.app_logs(app_id)],
+            "environment": [home.app_venv(app_id), home.app_cache(app_id)],
         }
 
     def roots(self) -> dict[int, str]:

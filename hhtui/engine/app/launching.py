@@ -111,6 +111,7 @@ class Launching:
         # One a turn of the loop: a thousand starts at once must not keep it from its clients and from Redis.
         async with app.tools.starting:
             app.receive(Prepared())
+            await asyncio.sleep(0)
 
     async def _still_stuck(self) -> str | None:
         """Why a new process must not be started: one that would not die still lives."""

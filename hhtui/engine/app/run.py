@@ -7,7 +7,8 @@ import logging
 import random
 import signal
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -18,6 +19,7 @@ from hhtui.engine.hardware.app_usage import AppTrees, Root
 from hhtui.engine.hardware.processes import proportional_memory_mb
 from hhtui.engine.launch.health import check, health_path
 from hhtui.engine.launch.launch import Launch
+from hhtui.engine.launch.sandbox import Sandbox
 from hhtui.engine.process.child import Child, adopt, spawn, spawn_in_sandbox
 from hhtui.engine.process.exit_status import ExitStatus
 from hhtui.engine.process.identity import Stat, age_seconds
@@ -152,35 +154,60 @@ class Run:
     @classmethod
     def spawned(cls, app: App, exited: OnExit, faulty: OnFault, launch: Launch, found: FoundApp) -> Self:
         """Start the process that ``launch`` describes; HomeHelperError says why that cannot be."""
-        tools = app.tools
-        instance = f"{tools.home_id}:{app.app_id}:{uuid.uuid4().hex[:12]}"
-        run = cls(app, exited, faulty, found, instance, launch.declared.values)
-        environ = {**launch.environ, COOKIE_VARIABLE: instance}
-        if not tools.capture.captures(app.app_id):
-            tools.capture.open(app.app_id, tools.home.fifo_dir, tools.home.app_logs(app.app_id))
-        writers = tools.capture.writer_fds(app.app_id)
+        run = cls._new(app, exited, faulty, launch, found)
+        with run._writers() as writers:
+            child = spawn(launch.argv, launch.cwd, run._environ(launch), *writers, run._on_exit)
+        run._begins(child)
+        run._limit(child.pid)
+        return run
+
+    @classmethod
+    async def spawned_apart(
+        cls, app: App, exited: OnExit, faulty: OnFault, launch: Launch, found: FoundApp, sandbox: Sandbox
+    ) -> Self:
+        """As ``spawned``, in ``sandbox``, while which is made the loop goes on; cancelled, it leaves nothing."""
+        run = cls._new(app, exited, faulty, launch, found)
+        argv = launch.argv
+        words = sandbox.words(argv[0])
+        with run._writers() as writers:
+            child = await spawn_in_sandbox(
+                words,
+                argv,
+                launch.cwd,
+                run._environ(launch),
+                *writers,
+                run._on_exit,
+                mark=run.instance,
+                before=run._limit,
+            )
+        run._begins(child)
+        return run
+
+    @classmethod
+    def _new(cls, app: App, exited: OnExit, faulty: OnFault, launch: Launch, found: FoundApp) -> Self:
+        instance = f"{app.tools.home_id}:{app.app_id}:{uuid.uuid4().hex[:12]}"
+        return cls(app, exited, faulty, found, instance, launch.declared.values)
+
+    def _environ(self, launch: Launch) -> dict[str, str]:
+        return {**launch.environ, COOKIE_VARIABLE: self.instance}
+
+    @contextmanager
+    def _writers(self) -> Iterator[tuple[int, int]]:
+        """Where the process is to print into, for as long as it is being started."""
+        app_id, tools = self.app.app_id, self.app.tools
+        if not tools.capture.captures(app_id):
+            tools.capture.open(app_id, tools.home.fifo_dir, tools.home.app_logs(app_id))
+        writers = tools.capture.writer_fds(app_id)
         try:
-            if launch.sandbox is None:
-                run.child = spawn(launch.argv, launch.cwd, environ, *writers, run._on_exit)
-                run._limit(run.child.pid)
-            else:
-                argv = launch.argv
-                run.child = spawn_in_sandbox(
-                    launch.sandbox.words(argv[0]),
-                    argv,
-                    launch.cwd,
-                    environ,
-                    *writers,
-                    run._on_exit,
-                    mark=instance,
-                    before=run._limit,
-                )
+            yield writers
         finally:
             tools.capture.close_writers(writers)
-        run.root = run.child.pid
-        run.namespace = run.child.namespace
-        run.started = run._loop.time()
-        return run
+
+    def _begins(self, child: Child) -> None:
+        self.child = child
+        self.root = child.pid
+        self.namespace = child.namespace
+        self.started = self._loop.time()
 
     @classmethod
     def adopted(

@@ -78,6 +78,8 @@ from hhtui.text import sanitise
 
 if TYPE_CHECKING:
     from hhtui.engine.discovery.found_app import FoundApp
+    from hhtui.engine.launch.launch import Launch
+    from hhtui.engine.launch.sandbox import Sandbox
 
 log = logging.getLogger("homehelper.supervisor")
 
@@ -493,11 +495,27 @@ class Supervisor:
         launch, found = self.launching.prepared, self.launching.next
         assert launch is not None
         self.launching.chosen = found
+        if launch.sandbox is not None:
+            self._starting = self.app.background(self._spawn_apart(launch, found, launch.sandbox))
+            return
         try:
             run = Run.spawned(self.app, self.exited, self.faulty, launch, found)
         except HomeHelperError as error:
             self.receive(CannotSpawn(error.message))
-            return
+        else:
+            self._spawned(run)
+
+    async def _spawn_apart(self, launch: Launch, found: FoundApp, sandbox: Sandbox) -> None:
+        # Whoever has the app no longer start meanwhile breaks this off.
+        async with self.tools.starting:
+            try:
+                run = await Run.spawned_apart(self.app, self.exited, self.faulty, launch, found, sandbox)
+            except HomeHelperError as error:
+                self.receive(CannotSpawn(error.message))
+            else:
+                self._spawned(run)
+
+    def _spawned(self, run: Run) -> None:
         assert run.child is not None
         self.run = run
         now = utc_now()
@@ -506,7 +524,7 @@ class Supervisor:
             identity=run.child.identity,
             instance=run.instance,
             started_at=now,
-            launched_as=fingerprint(found),
+            launched_as=fingerprint(run.found),
             health=Health.UNKNOWN,
             health_report=HealthReport(),
         )

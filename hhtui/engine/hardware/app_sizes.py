@@ -7,7 +7,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -46,7 +46,7 @@ class AppSizesCounter:
         for task in self._tasks:
             task.cancel()
 
-    async def sizes(self, app_id: str, folders: Mapping[str, Path], wait: float = 0) -> AppSizes:
+    async def sizes(self, app_id: str, folders: Mapping[str, Sequence[Path]], wait: float = 0) -> AppSizes:
         """What is known of the app's ``folders`` (AppSizes' fields); if that is older than a minute it is counted anew.
 
         Waits for that at most ``wait`` seconds.
@@ -63,10 +63,10 @@ class AppSizesCounter:
                 await asyncio.wait_for(known.done.wait(), wait)
         return known.sizes
 
-    async def _count(self, app_id: str, known: _Known, folders: dict[str, Path]) -> None:
+    async def _count(self, app_id: str, known: _Known, folders: dict[str, Sequence[Path]]) -> None:
         async with self._turn:
-            for name, folder in folders.items():
-                size = await in_a_thread(partial(folder_size, folder, lambda: self._stopped))
+            for name, places in folders.items():
+                size = await in_a_thread(partial(folder_size, places[0], lambda: self._stopped, also=places[1:]))
                 known.sizes = known.sizes.model_copy(update={name: size or FolderSize()})
         known.sizes = known.sizes.model_copy(update={"measuring": False, "measured_at": utc_now()})
         known.at = self._clock()
@@ -100,18 +100,20 @@ def folder_mb(folder: Path, given_up: Callable[[], bool] = lambda: False) -> flo
     return round(found.size_bytes / 2**20, 1) if found is not None and found.whole else None
 
 
-def folder_size(folder: Path, given_up: Callable[[], bool] = lambda: False) -> FolderSize | None:
-    """What is allocated below ``folder``; links and other file systems are not followed, hard links count once.
+def folder_size(
+    folder: Path, given_up: Callable[[], bool] = lambda: False, *, also: Sequence[Path] = ()
+) -> FolderSize | None:
+    """What is allocated below ``folder`` and below ``also``; links and other file systems are not followed.
 
-    None if the folder is not there. Counting ends after half a minute, at half a million entries, and as soon as
-    ``given_up`` says so. Blocks: for a thread.
+    Hard links count once. None if the folder is not there. Counting ends after half a minute, at half a million
+    entries, and as soon as ``given_up`` says so. Blocks: for a thread.
     """
     try:
         device = folder.stat().st_dev
     except (OSError, ValueError):
         return None
     deadline = time.monotonic() + LONGEST
-    waiting, linked = [os.fspath(folder)], set[int]()
+    waiting, linked = [os.fspath(path) for path in (folder, *also)], set[int]()
     size = entries = 0
     while waiting:
         try:

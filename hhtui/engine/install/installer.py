@@ -12,12 +12,12 @@ import secrets
 import shutil
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from hhtui.engine.discovery.found_app import FoundApp
-from hhtui.engine.install.pip_settings import for_uv, pip_settings
+from hhtui.engine.install.pip_settings import for_uv, owners_settings, pip_settings
 from hhtui.engine.install.requirements import Plan, plan_of, unsupported
 from hhtui.engine.install.setup_step import InstallError, SetupLog, kill_all, run_step
 from hhtui.engine.launch.launch import base_python
@@ -30,6 +30,8 @@ from hhtui.text import sanitise
 __all__ = ["InstallError", "Installer"]
 
 MARKER = ".homehelper.json"
+# Where the cache of an app that is kept apart lies in an environment in the making: hard links stay within a mount.
+_CACHE = ".cache"
 # Seconds. Building a large package from source takes hours on the smallest boards.
 PACKAGES_LIMIT = 4 * 3600.0
 COMMAND_LIMIT = 600.0
@@ -158,8 +160,8 @@ class Installer:
 
         ``environment`` is the app's own. ``progress`` gets each line of output, which also goes to
         logs/<app_id>/setup.log, both after ``hide`` took secrets out of it. Cancelled, it
-        leaves nothing running and the last working environment in use; so it does ``beside``. The app's own commands
-        run in its ``sandbox``, if it has one.
+        leaves nothing running and the last working environment in use; so it does ``beside``. All that installing
+        runs is kept apart in the app's ``sandbox``, if it has one, with a cache of the app's own.
         """
         if app.manifest is None:
             raise InstallError(app.error or "the manifest is invalid")
@@ -215,13 +217,15 @@ class Installer:
             report("nothing to install any more: the app's environment is removed")
             await loop.run_in_executor(None, _remove, venv, ())
             _before(venv).unlink(missing_ok=True)
+            await loop.run_in_executor(None, _remove, self._home.app_cache(app.app_id), ())
             await loop.run_in_executor(None, _remove_leftovers, venv)
             return []
         await loop.run_in_executor(None, _remove_leftovers, venv)
         building = venv.with_name(f".{app.app_id}.{secrets.token_hex(4)}")
         done = False
         try:
-            warnings = await self._build(app, plan, building, environment, report, sandbox)
+            with _workplace(building, self._home.app_cache(app.app_id)) if sandbox is not None else nullcontext():
+                warnings = await self._build(app, plan, building, environment, report, sandbox)
             marker = {"fingerprint": plan.fingerprint}
             await loop.run_in_executor(None, write_json, building / MARKER, marker)
             # Not in the executor: nothing may be cancelled between the rename and the knowledge of it.
@@ -234,9 +238,9 @@ class Installer:
             _put_in_place(building, venv)
             done = True
         finally:
-            if not done:
+            for place in (_tmp(building),) if done else (_tmp(building), building):
                 # Shielded: a second cancellation must not leave half an environment behind.
-                await asyncio.shield(loop.run_in_executor(None, _remove, building, ()))
+                await asyncio.shield(loop.run_in_executor(None, _remove, place, ()))
         await loop.run_in_executor(None, _remove_leftovers, venv)
         return warnings
 
@@ -249,13 +253,24 @@ class Installer:
         report: Progress,
         sandbox: Sandbox | None,
     ) -> list[str]:
-        cache = self._home.cache_dir
         uv = self._uv() if callable(self._uv) else self._uv
         python = str(base_python())
         bin_dir = building / "bin"
         own = str(bin_dir / "python")
+        cache = self._home.cache_dir
+        settings: dict[str, str] = {}
+        packages = commands = sandbox
+        if sandbox is not None:
+            cache = building / _CACHE
+            settings, files = owners_settings(environment, sandbox.declared)
+            files += [uv] if uv is not None else []
+            packages = sandbox.for_setup(building, _tmp(building), base_python(), files)
+            commands = packages.with_own_folder()
+            # Who builds a package from a folder leaves in it what setuptools makes there.
+            packages = commands if plan.local else packages
         environ = {
             **environment,
+            **settings,
             "VIRTUAL_ENV": str(building),
             "PATH": f"{bin_dir}:{environment.get('PATH', os.defpath)}",
             "PIP_CACHE_DIR": str(cache / "pip"),
@@ -267,17 +282,17 @@ class Installer:
             "UV_NO_PROGRESS": "1",
             "NO_COLOR": "1",
         }
-        settings = pip_settings(environ)
-        environ |= for_uv(settings, environ)
+        environ |= for_uv(pip_settings(environ), environ)
         cookie = f"install:{hashlib.sha256(os.fsencode(building.parent)).hexdigest()[:12]}:{app.app_id}"
         # What an engine that was killed has left of this very installation.
         kill_all(cookie)
 
         async def step(
-            name: str, argv: list[str], limit: float = PACKAGES_LIMIT, inside: list[str] | None = None
+            name: str, argv: list[str], limit: float = PACKAGES_LIMIT, apart: Sandbox | None = packages
         ) -> None:
             # What progresses is shown to everybody: a command of the app's own may hold a password.
             report(f"$ {name if name.startswith('setup_commands') else ' '.join(argv)}")
+            inside = apart.words(argv[0]) if apart is not None else None
             await run_step(
                 name, argv, cwd=app.path, environ=environ, cookie=cookie, limit=limit, line=report, sandbox=inside
             )
@@ -292,7 +307,8 @@ class Installer:
             # Commands of the app's own may call pip; only then is it worth its place.
             wants_pip = any("pip" in command for _, command in plan.commands)
             seed = ["--seed"] if wants_pip and not bundled else []
-            await step("uv", [uv, "venv", "--quiet", "--no-project", "--python", python, *seed, str(building)])
+            make = [uv, "venv", "--quiet", "--no-project", "--allow-existing", "--python", python]
+            await step("uv", [*make, *seed, str(building)])
             if wants_pip and bundled:
                 await step("ensurepip", [own, "-m", "ensurepip", "--default-pip"])
             try:
@@ -313,10 +329,9 @@ class Installer:
                 await with_pip()
         warnings = []
         shell = "/bin/sh"
-        inside = sandbox.for_setup(building, base_python()).words(shell) if sandbox is not None else None
         for name, command in plan.commands:
             try:
-                await step(f"setup_commands.{name}", [shell, "-c", command], COMMAND_LIMIT, inside)
+                await step(f"setup_commands.{name}", [shell, "-c", command], COMMAND_LIMIT, commands)
             except InstallError as error:
                 # Published apps make folders where that platform always lives.
                 if self._home.root == SYSTEM_HOME or not any(place in command for place in _PLATFORMS_HOMES):
@@ -351,6 +366,26 @@ def _before(venv: Path) -> Path:
     return _beside(venv, "before")
 
 
+@contextmanager
+def _workplace(building: Path, cache: Path) -> Iterator[None]:
+    """The folder ``building``, with the app's cache in it for as long as something is built there, and its /tmp."""
+    building.mkdir()
+    _tmp(building).mkdir()
+    if cache.is_dir():
+        os.rename(cache, building / _CACHE)
+    try:
+        yield
+    finally:
+        # Foreign code was there: of a link in its place nothing is kept.
+        if (building / _CACHE).is_dir() and not (building / _CACHE).is_symlink():
+            os.rename(building / _CACHE, cache)
+
+
+def _tmp(building: Path) -> Path:
+    """The /tmp of what is built apart: beside it, where that can put nothing else in its place."""
+    return building.with_name(f"{building.name}.tmp")
+
+
 def _beside(venv: Path, what: str) -> Path:
     return venv.with_name(f".{venv.name}.{what}")
 
@@ -377,7 +412,11 @@ def _put_in_place(building: Path, venv: Path) -> None:
 
 def _remove_leftovers(venv: Path) -> None:
     """Remove the environments of the app that nobody uses: replaced, or half built when the power went."""
-    kept = {path for path in (_beside(venv, what) for what in ("before", "next", "previous")) if os.path.lexists(path)}
+    kept = {
+        path
+        for path in (_beside(venv, what) for what in ("before", "next", "previous", "cache"))
+        if os.path.lexists(path)
+    }
     used = {os.path.realpath(path) for path in (venv, *kept)}
     for path in venv.parent.glob(f".{venv.name}.*"):
         if path not in kept and (path.is_symlink() or os.path.realpath(path) not in used):

@@ -1,5 +1,7 @@
 """What pip is set to on this machine, as uv understands it: uv reads neither pip's files nor its variables.
 
+Both are told it by variables where they run kept apart, since the owner's files are not there.
+
 Files and variables: pip.pypa.io, "Configuration"; uv's variables: docs.astral.sh/uv, "Environment variables".
 """
 
@@ -7,8 +9,9 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 _INDEX = "UV_DEFAULT_INDEX"
@@ -38,6 +41,14 @@ _FORMATS = (
 )
 # Older spellings of uv's own variables: who has set these has said what uv is to do.
 _OLDER = {_INDEX: ("UV_INDEX_URL", "UV_INDEX"), "UV_EXTRA_INDEX_URL": ("UV_INDEX",)}
+# What of it may name files and folders, and the variables that do.
+_OF_PATHS = ("index-url", "extra-index-url", "find-links", "constraint", "cert", "client-cert")
+_VARIABLES_OF_PATHS = (
+    _INDEX, "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_CONSTRAINT", "UV_BUILD_CONSTRAINT",
+    "UV_OVERRIDE", "UV_EXCLUDE", "UV_CONFIG_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT",
+    "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+)  # fmt: skip
+_BETWEEN_PATHS = re.compile(r"[\s,]+")
 
 
 def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
@@ -84,15 +95,37 @@ def for_uv(settings: Mapping[str, str], environ: Mapping[str, str]) -> dict[str,
     }
 
 
+def owners_settings(environ: Mapping[str, str], declared: Collection[str]) -> tuple[dict[str, str], list[str]]:
+    """What the owner's files say, as variables of pip's and uv's, and the files and folders that are named there.
+
+    Of ``environ`` the ``declared`` variables are the app's own: they win, and none of them leads to a file.
+    """
+    owners = {name: value for name, value in environ.items() if name not in declared}
+    settings = pip_settings(owners)
+    variables = {f"PIP_{name.upper().replace('-', '_')}": value for name, value in settings.items()}
+    variables = {name: value for name, value in variables.items() if name not in declared}
+    if not owners.keys() & {"UV_CONFIG_FILE", "UV_NO_CONFIG"}:
+        config = _config_home(owners) / "uv" / "uv.toml"
+        if config.is_file():
+            variables["UV_CONFIG_FILE"] = owners["UV_CONFIG_FILE"] = str(config)
+    told = [*(settings.get(name, "") for name in _OF_PATHS), *(owners.get(name, "") for name in _VARIABLES_OF_PATHS)]
+    words = (word.removeprefix("file://") for text in told for word in _BETWEEN_PATHS.split(text))
+    paths = [word for word in dict.fromkeys(words) if word.startswith("/") and os.path.exists(word)]
+    return {**variables, "PIP_CONFIG_FILE": os.devnull}, paths
+
+
+def _config_home(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME") or "/", ".config"))
+
+
 def _files(environ: Mapping[str, str]) -> list[Path]:
     """pip's configuration files, the later ones win."""
     own = environ.get("PIP_CONFIG_FILE")
     if own == os.devnull:
         return []
     home = Path(environ.get("HOME") or "/")
-    config_home = environ.get("XDG_CONFIG_HOME") or str(home / ".config")
     shared = [Path(folder) for folder in (environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":") if folder]
     files = [folder / "pip" / "pip.conf" for folder in reversed(shared)]
-    files += [Path("/etc/pip.conf"), home / ".pip" / "pip.conf", Path(config_home) / "pip" / "pip.conf"]
+    files += [Path("/etc/pip.conf"), home / ".pip" / "pip.conf", _config_home(environ) / "pip" / "pip.conf"]
     files.append(Path(sys.prefix) / "pip.conf")
     return [*files, Path(own)] if own else files

@@ -72,7 +72,7 @@ async def run_step(
             if sandbox is None:
                 child = spawn(argv, cwd, variables, write, write, settle)
             else:
-                child = spawn_in_sandbox(sandbox, argv, cwd, variables, write, write, settle, mark=cookie)
+                child = await spawn_in_sandbox(sandbox, argv, cwd, variables, write, write, settle, mark=cookie)
         finally:
             os.close(write)
         async with asyncio.timeout(limit):

@@ -6,9 +6,11 @@ own is put on top: whatever a folder that is shared holds of the home, the app d
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -51,8 +53,6 @@ _FURTHER_DEVICES = (
 _TMP_BYTES = 256 * 1024 * 1024
 # What of the home is covered takes no more than its folders.
 _COVER_BYTES = 1024 * 1024
-# What one app puts there another one would be given.
-_SHARED_CACHES = ("PIP_CACHE_DIR", "UV_CACHE_DIR")
 _KEPT_APART = ("--unshare-user", "--disable-userns", "--unshare-pid", "--unshare-ipc", "--cap-drop", "ALL")
 _PATIENCE = 10.0
 
@@ -128,8 +128,9 @@ class Sandbox:
     """One app's: ``bwrap`` is the program, ``python`` the app's interpreter, ``hidden`` what no app sees of the home.
 
     ``declared`` names the variables that the app gives itself, ``unset`` those that would lead it to folders of the
-    user's. ``sockets`` are servers that it may use, ``others`` other apps' data that it may read, ``control`` the
-    folder of its socket of the engine's, ``building`` an environment in the making.
+    user's. ``reads`` are servers' sockets and files of the owner's that it may use, ``others`` other apps' data that it
+    may read, ``control`` the folder of its socket of the engine's. ``building`` is an environment in the making, with
+    ``tmp`` on the disk for its /tmp: what is built may be large.
     """
 
     bwrap: str
@@ -142,17 +143,24 @@ class Sandbox:
     permissions: Permissions
     declared: frozenset[str] = frozenset()
     unset: tuple[str, ...] = ()
-    sockets: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
     others: tuple[Path, ...] = ()
     control: Path | None = None
     building: Path | None = None
+    tmp: Path | None = None
 
-    def for_setup(self, building: Path, python: Path) -> Sandbox:
-        """The same for a command that sets the app up: it makes what is in the app's folder and in ``building``."""
+    def for_setup(self, building: Path, tmp: Path, python: Path, reads: Iterable[str]) -> Sandbox:
+        """The same for what makes the app's environment in ``building``, with the network, out of ``reads``, too."""
+        permissions = self.permissions.model_copy(update={"network": "full"})
+        reads = (*self.reads, *reads)
+        return replace(
+            self, permissions=permissions, building=building, tmp=tmp, python=python, reads=reads, control=None
+        )
+
+    def with_own_folder(self) -> Sandbox:
+        """The same for what also makes something in the app's folder."""
         files = [*self.permissions.files, f"{OWN_FOLDER}:rw"]
-        permissions = self.permissions.model_copy(update={"files": files, "network": "full"})
-        unset = (*self.unset, *_SHARED_CACHES)
-        return replace(self, permissions=permissions, building=building, python=python, unset=unset, control=None)
+        return replace(self, permissions=self.permissions.model_copy(update={"files": files}))
 
     def words(self, program: str) -> list[str]:
         """Bubblewrap's command line, but for what it is to run; InvalidInputError."""
@@ -162,7 +170,7 @@ class Sandbox:
             self.bwrap, *_KEPT_APART, *network, "--new-session",
             *self._system(), *self._devices(), *self._program(program), *self._files(covered),
             *(word for path in covered for word in ("--size", str(_COVER_BYTES), "--tmpfs", path)),
-            *_interpreter(self.python, covered), *self._own(), *_each("--ro-bind-try", self.sockets),
+            *_interpreter(self.python, covered), *self._own(), *self._reads(covered),
             *(word for path in covered for word in ("--remount-ro", path)),
             "--remount-ro", "/",
             *self._variables(),
@@ -177,7 +185,10 @@ class Sandbox:
         yield from ("--proc", "/proc")
         yield from _each("--ro-bind-try", _OF_THE_KERNEL)
         yield from ("--dev", "/dev")
-        yield from ("--perms", "1777", "--size", str(_TMP_BYTES), "--tmpfs", "/tmp")
+        if self.tmp is not None:
+            yield from ("--bind", str(self.tmp), "/tmp")
+        else:
+            yield from ("--perms", "1777", "--size", str(_TMP_BYTES), "--tmpfs", "/tmp")
         yield from ("--symlink", "/tmp", "/var/tmp", "--symlink", "/run", "/var/run", "--dir", "/run")
         yield from _each("--ro-bind-try", (*_RESOLVERS, *_RESOLVERS_OF_NAMES))
 
@@ -187,10 +198,12 @@ class Sandbox:
         patterns = [pattern for kind in kinds for pattern in DEVICES[kind]]
         if "all" in asked:
             patterns += _FURTHER_DEVICES
-        for pattern in patterns:
-            for path in sorted(glob.glob(f"/dev/{pattern}")):
-                # What is a link by udev is followed: the file is the same.
-                yield from _one("--dev-bind-try", path)
+        if patterns:
+            wanted = re.compile("|".join(map(fnmatch.translate, patterns)))
+            # What is a link by udev is followed: the file is the same.
+            yield from _each(
+                "--dev-bind-try", sorted(f"/dev/{name}" for name in os.listdir("/dev") if wanted.match(name))
+            )
 
     def _program(self, program: str) -> Iterator[str]:
         """The program that its command names, where the system does not hold it."""
@@ -225,6 +238,12 @@ class Sandbox:
             yield from ("--ro-bind-try", str(path), str(SYSTEM_HOME / "data" / path.name))
         if self.control is not None:
             yield from _one("--ro-bind-try", str(self.control))
+
+    def _reads(self, covered: Collection[str]) -> Iterator[str]:
+        for path in self.reads:
+            # What holds the home would show it again.
+            if not any(_within(cover, os.path.realpath(path)) for cover in covered):
+                yield from _one("--ro-bind-try", path)
 
     def _variables(self) -> Iterator[str]:
         own = {"HOME": str(self.data), "XDG_CACHE_HOME": str(self.data / "cache"), "TMPDIR": "/tmp"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import select
 import signal
 import socket
 import struct
@@ -131,7 +130,7 @@ def spawn(
     return Child(identity, pidfd, on_exit)
 
 
-def spawn_in_sandbox(
+async def spawn_in_sandbox(
     sandbox: Sequence[str],
     argv: Sequence[str],
     cwd: Path,
@@ -145,8 +144,9 @@ def spawn_in_sandbox(
 ) -> Child:
     """As ``spawn``, inside what ``sandbox``, bubblewrap's command line, describes; the child is the app's own process.
 
-    ``before`` is called with its pid while it waits to become the app. ``mark`` is by what another engine finds the
-    sandbox. Bubblewrap is given none of the app's variables: they could have it load the app's code outside.
+    Cancelled, it leaves nothing. ``before`` is called with its pid while it waits to become the app. By ``mark``
+    another engine finds the sandbox. Bubblewrap is given none of the app's variables: they could have it load the
+    app's code outside.
     """
     _check_interpreter(argv, cwd)
     variables = [word for name, value in environ.items() for word in ("--setenv", name, value)]
@@ -166,12 +166,18 @@ def spawn_in_sandbox(
             theirs.close()
             process.returncode = 0
             monitor = Monitor(process.pid)
-            pid = _shown(ours)
+            pid = None
+            try:
+                pid = await _shown(ours)
+            finally:
+                if pid is None:
+                    monitor.kill()
             namespace = Namespace.around(pid) if pid else None
             identity = identity_of(pid) if pid else None
             if namespace is None or identity is None:
                 # Without an answer the gate does not open, and all of it ends.
-                raise SpawnError(f"its sandbox cannot be made{_trouble(sandbox, cwd)}")
+                trouble = await asyncio.get_running_loop().run_in_executor(None, _trouble, sandbox, cwd)
+                raise SpawnError(f"its sandbox cannot be made{trouble}")
             namespace.monitor = monitor
             if not has_limit:
                 given().lower(identity.pid)
@@ -194,17 +200,29 @@ def _file_of(data: bytes) -> Iterator[int]:
         yield file.fileno()
 
 
-def _shown(connection: socket.socket) -> int | None:
+async def _shown(connection: socket.socket) -> int | None:
     """The pid, as we see it, of whoever speaks first; None if nobody does."""
-    ready, _, _ = select.select([connection], [], [], _SANDBOX_PATIENCE)
-    if not ready:
+    loop = asyncio.get_running_loop()
+    spoken: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(connection, _speaks, spoken)
+    try:
+        async with asyncio.timeout(_SANDBOX_PATIENCE):
+            await spoken
+    except TimeoutError:
         return None
+    finally:
+        loop.remove_reader(connection)
     data, messages, _, _ = connection.recvmsg(1, socket.CMSG_SPACE(_CREDENTIALS.size))
     for level, kind, body in messages if data else ():
         if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
             pid: int = _CREDENTIALS.unpack(body[: _CREDENTIALS.size])[0]
             return pid
     return None
+
+
+def _speaks(spoken: asyncio.Future[None]) -> None:
+    if not spoken.done():
+        spoken.set_result(None)
 
 
 def _trouble(sandbox: Sequence[str], cwd: Path) -> str:

@@ -114,6 +114,11 @@ class Monitor:
         else:
             self._ended = ended
 
+    def kill(self) -> None:
+        """SIGKILL to it alone: for one that makes no sandbox."""
+        with suppress(OSError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
     def release(self) -> None:
         """Leave it to the next engine."""
         if self._pidfd >= 0:

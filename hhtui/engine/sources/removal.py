@@ -71,7 +71,7 @@ def _paths(home: Home, app_id: str, folder: Path) -> Iterator[tuple[PartKind, Pa
             yield "revisions", beside
     yield "environment", home.app_venv(app_id)
     for path in sorted(home.venvs_dir.glob(f".{app_id}.*")):
-        yield "environment", path  # where that link leads, and the one before on trial
+        yield "environment", path  # where that link leads, the one before on trial, the cache
     yield "data", home.app_data(app_id)
     yield "logs", home.app_logs(app_id)
     yield "settings", home.app_settings(app_id)

@@ -12,7 +12,11 @@ from typing import Any
 
 import pytest
 
+from hhtui.engine.app import run
 from hhtui.engine.engine import Engine
+from hhtui.engine.launch.sandbox import MODE_VARIABLE
+from hhtui.engine.process import child
+from hhtui.engine.process.child import Child
 from hhtui.errors import ConflictError, UnknownAppError
 from hhtui.model.app import Status
 from hhtui.model.event import Message
@@ -51,6 +55,33 @@ async def test_a_folder_dropped_in_appears_and_its_removal_is_seen(engine: Engin
 async def test_an_autostart_app_runs_as_soon_as_it_is_dropped_in(engine: Engine) -> None:
     make_app(engine.home.root, "lamp", autostart=True)
     await until(lambda: status(engine, "lamp") is Status.RUNNING)
+
+
+async def test_of_many_starts_each_has_its_own_turn_of_the_loop(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(MODE_VARIABLE, raising=False)
+    turn, turns = 0, []
+
+    async def count() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    def spawn(*words: Any) -> Child:
+        turns.append(turn)
+        return child.spawn(*words)
+
+    monkeypatch.setattr(run, "spawn", spawn)
+    names = [f"lamp{number}" for number in range(12)]
+    for name in names:
+        make_app(engine.home.root, name)
+    await until(lambda: len(engine.fleet.supervisors) == len(names))
+    counting = asyncio.create_task(count())
+    await asyncio.gather(*(command(engine, name, "start") for name in names))
+    counting.cancel()
+    assert len(turns) == len(set(turns)) == len(names)
 
 
 async def test_a_broken_manifest_is_invalid_with_its_reason_and_runs_once_fixed(engine: Engine) -> None:

@@ -22,9 +22,11 @@ def folder(root: Path, name: str, kilobytes: int) -> Path:
 
 
 async def test_all_four_folders_are_counted_and_one_that_is_missing_is_empty(tmp_path: Path) -> None:
-    folders = {"files": folder(tmp_path, "app", 8), "data": folder(tmp_path, "data", 100), "logs": tmp_path / "no"}
+    folders = {"files": [folder(tmp_path, "app", 8)], "data": [folder(tmp_path, "data", 100)]}
+    venv, cache = folder(tmp_path, "venv", 1500), folder(tmp_path, "cache", 500)
+    (cache / "same").hardlink_to(venv / "file")
     counter = AppSizesCounter(lambda: {"a"})
-    sizes = await counter.sizes("a", {**folders, "environment": folder(tmp_path, "venv", 2000)}, wait=20)
+    sizes = await counter.sizes("a", {**folders, "environment": [venv, cache], "logs": [tmp_path / "no"]}, wait=20)
     assert sizes.files and sizes.data and sizes.environment and sizes.logs
     found = [part.size_bytes for part in (sizes.files, sizes.data, sizes.environment)]
     assert all(wanted * 1024 <= size < (wanted + 16) * 1024 for wanted, size in zip((8, 100, 2000), found, strict=True))
@@ -36,13 +38,13 @@ async def test_a_minute_long_nothing_is_counted_again_and_then_the_old_figures_s
     now = 1000.0
     path = folder(tmp_path, "app", 4)
     counter = AppSizesCounter(lambda: {"a"}, clock=lambda: now)
-    first = await counter.sizes("a", {"files": path}, wait=20)
+    first = await counter.sizes("a", {"files": [path]}, wait=20)
     folder(path, "more", 64)
-    assert await counter.sizes("a", {"files": path}, wait=20) is first
+    assert await counter.sizes("a", {"files": [path]}, wait=20) is first
     now += KEPT_SECONDS
-    meanwhile = await counter.sizes("a", {"files": path})
+    meanwhile = await counter.sizes("a", {"files": [path]})
     assert meanwhile.measuring and meanwhile.files == first.files
-    later = await counter.sizes("a", {"files": path}, wait=20)
+    later = await counter.sizes("a", {"files": [path]}, wait=20)
     assert later.files and first.files and later.files.size_bytes >= first.files.size_bytes + 64 * 1024
 
 
@@ -53,14 +55,14 @@ async def test_nobody_waits_for_a_slow_folder_and_what_is_counted_is_told_at_onc
     slow.mkdir()
     real = app_sizes.folder_size
 
-    def waits(path: Path, given_up: object) -> object:
+    def waits(path: Path, given_up: object, **_: object) -> object:
         if path == slow:
             go.wait(20)
         return real(path)
 
     monkeypatch.setattr(app_sizes, "folder_size", waits)
     counter = AppSizesCounter(lambda: {"a", "b"})
-    folders = {"files": folder(tmp_path, "app", 4), "environment": slow}
+    folders = {"files": [folder(tmp_path, "app", 4)], "environment": [slow]}
     begun = time.monotonic()
     sizes = await counter.sizes("a", folders, wait=0.3)
     assert time.monotonic() - begun < 15
@@ -76,10 +78,10 @@ async def test_the_end_of_the_engine_ends_a_walk(tmp_path: Path, monkeypatch: py
         (tmp_path / str(number)).write_bytes(b"x")
     monkeypatch.setattr(app_sizes, "LONGEST", 60.0)
     counter = AppSizesCounter(lambda: {"a"})
-    asking = asyncio.create_task(counter.sizes("a", {"files": tmp_path}, wait=20))
+    asking = asyncio.create_task(counter.sizes("a", {"files": [tmp_path]}, wait=20))
     await asyncio.sleep(0)
     counter.stop()
-    assert (await counter.sizes("b", {"files": tmp_path})).measuring is False
+    assert (await counter.sizes("b", {"files": [tmp_path]})).measuring is False
     asking.cancel()
     deadline = time.monotonic() + 10
     while any(thread.name == "engine-sizes" for thread in threading.enumerate()):

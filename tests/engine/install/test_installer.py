@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import http.server
+import io
 import os
 import shutil
 import ssl
 import subprocess
+import tarfile
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,12 @@ import pytest
 from hhtui.engine.discovery.found_app import FoundApp
 from hhtui.engine.install import installer as installer_module
 from hhtui.engine.install.installer import Installer, InstallError, find_uv
-from hhtui.engine.install.pip_settings import for_uv, pip_settings
+from hhtui.engine.install.pip_settings import for_uv, owners_settings, pip_settings
 from hhtui.engine.install.requirements import plan_of, unsupported
 from hhtui.engine.install.setup_step import cause_line
-from hhtui.engine.launch.launch import base_python
+from hhtui.engine.launch.launch import base_python, make_app_folders
+from hhtui.engine.launch.sandbox import NoSandboxError, Sandbox, find_bwrap, hidden_places, sandbox_mode
+from hhtui.model.config import Config
 from hhtui.paths import Home
 from tests.engine.discovery.folders import make_found_app, program
 from tests.engine.homes import until
@@ -47,7 +51,8 @@ def build_wheel(folder: Path, name: str, version: str) -> None:
 class Workshop:
     """A home, its installer, and a package index of its own."""
 
-    def __init__(self, root: Path, **options: Any) -> None:
+    def __init__(self, root: Path, *, apart: bool | None = None, **options: Any) -> None:
+        self.apart = sandbox_mode(Config()) != "off" if apart is None else apart
         self.home = Home.at(root / "home", environ={})
         self.index = root / "index"
         self.index.mkdir()
@@ -71,8 +76,19 @@ class Workshop:
         files = {"requirements.txt": requirements} if requirements is not None else None
         return make_found_app(self.home.default_apps_dir, name, files, **manifest)
 
-    async def install(self, app: FoundApp) -> None:
-        await self.installer.install(app, self.environment, self.lines.append)
+    async def install(self, app: FoundApp, report: Callable[[str], None] | None = None) -> list[str]:
+        report = report or self.lines.append
+        return await self.installer.install(app, self.environment, report, sandbox=self.sandbox(app))
+
+    def sandbox(self, app: FoundApp) -> Sandbox | None:
+        """As the engine makes it, if apps are to be kept apart."""
+        if not self.apart or app.manifest is None:
+            return None
+        make_app_folders(self.home, app.app_id)
+        return Sandbox(
+            find_bwrap(), app.app_id, app.path, self.home.app_data(app.app_id), self.home.app_logs(app.app_id),
+            self.installer.python(app.app_id), hidden_places(self.home, Config()), app.manifest.permissions,
+        )  # fmt: skip
 
     def run(self, program: str, *words: str, name: str = "gadget") -> str:
         venv = self.home.app_venv(name)
@@ -83,11 +99,26 @@ class Workshop:
         return sorted(path.name for path in self.home.venvs_dir.iterdir())
 
 
-@pytest.fixture(params=["uv", "pip"])
-def either(request: pytest.FixtureRequest, tmp_path: Path) -> Workshop:
-    if request.param == "uv" and find_uv() is None:
+def made(root: Path, tool: str, apart: bool | None) -> Workshop:
+    if tool == "uv" and find_uv() is None:
         pytest.skip("no uv here")
-    return Workshop(tmp_path, **({} if request.param == "uv" else {"uv": None}))
+    if apart:
+        try:
+            find_bwrap()
+        except NoSandboxError as error:
+            pytest.skip(error.message)
+    return Workshop(root, apart=apart, **({} if tool == "uv" else {"uv": None}))
+
+
+@pytest.fixture(params=[("uv", False), ("pip", False), ("uv", True), ("pip", True)], ids=lambda param: f"{param}")
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Workshop:
+    return made(tmp_path, *request.param)
+
+
+@pytest.fixture(params=["uv", "pip"])
+def apart(request: pytest.FixtureRequest, tmp_path: Path) -> Workshop:
+    """What installing runs is kept apart."""
+    return made(tmp_path, request.param, True)
 
 
 @pytest.fixture
@@ -115,7 +146,7 @@ async def test_an_app_gets_an_environment_whose_scripts_run_also_after_an_update
     assert either.installer.on_trial("gadget")
     await either.installer.keep("gadget")
     assert not either.installer.on_trial("gadget")
-    assert len(either.environments()) == 2
+    assert len([name for name in either.environments() if name != ".gadget.cache"]) == 2
     assert sorted(path.name for path in app.path.iterdir()) == before
 
     told = len(either.lines)
@@ -151,7 +182,7 @@ async def test_an_update_can_be_undone_until_it_is_kept_and_is_not_tried_again(w
     assert not installer.on_trial("gadget")
     assert not installer.needed(app)
     await installer.keep("gadget")
-    assert len(workshop.environments()) == 2
+    assert len([name for name in workshop.environments() if name != ".gadget.cache"]) == 2
     # A user who asks for it, or other requirements, have it tried again.
     installer.forget("gadget")
     assert installer.needed(app)
@@ -181,15 +212,15 @@ async def test_an_app_without_requirements_needs_no_environment_and_loses_one_th
 
 
 async def test_setup_commands_run_in_order_in_the_apps_environment_once_per_change(workshop: Workshop) -> None:
-    commands = {"first": "echo one >> ../order", "second": "hhgadget-say && echo two >> ../order && pwd"}
+    commands = {"first": "echo one >> order", "second": "hhgadget-say && echo two >> order && pwd"}
     app = workshop.app(requirements="hhgadget\n", setup_commands=commands)
     await workshop.install(app)
     await workshop.install(app)
-    order = workshop.home.default_apps_dir / "order"
+    order = app.path / "order"
     assert order.read_text() == "one\ntwo\n"
     assert str(app.path) in workshop.lines
     assert any(line.startswith("hhgadget 2.0 ") for line in workshop.lines)
-    commands["third"] = "echo three >> ../order"
+    commands["third"] = "echo three >> order"
     await workshop.install(workshop.app(setup_commands=commands))
     assert order.read_text() == "one\ntwo\none\ntwo\nthree\n"
 
@@ -235,9 +266,9 @@ async def test_what_installing_prints_is_kept_with_times_and_within_bounds(works
 async def test_cancelling_ends_everything_that_was_started_and_leaves_nothing_behind(workshop: Workshop) -> None:
     await workshop.install(workshop.app(requirements="hhgadget\n"))
     environments = workshop.environments()
-    pids = workshop.home.default_apps_dir / "pids"
+    pids = workshop.home.default_apps_dir / "gadget" / "pids"
     # A child, one in a session of its own, and one whose parent has gone.
-    command = f"sleep 300 & setsid sleep 300 & (setsid sleep 300 &) ; echo $$ > {pids}; wait"
+    command = "sleep 300 & setsid sleep 300 & (setsid sleep 300 &) ; echo $$ > pids; wait"
     app = workshop.app(requirements="hhgadget\n", setup_commands=[command])
     task = asyncio.create_task(workshop.install(app))
     await until(lambda: pids.exists() and len(sleepers(workshop)) == 3, 60)
@@ -264,7 +295,7 @@ def sleepers(workshop: Workshop) -> list[str]:
 
 
 async def test_what_a_killed_engine_left_of_an_installation_is_ended_by_the_next(workshop: Workshop) -> None:
-    app = workshop.app(setup_commands=["test -e ../again || exec sleep 300"])
+    app = workshop.app(setup_commands=["test -e again || exec sleep 300"])
     task = asyncio.create_task(workshop.install(app))
     await until(lambda: sleepers(workshop), 60)
     environ = Path(f"/proc/{sleepers(workshop)[0]}/environ").read_bytes().split(b"\0")
@@ -272,7 +303,7 @@ async def test_what_a_killed_engine_left_of_an_installation_is_ended_by_the_next
     await asyncio.gather(task, return_exceptions=True)
     variables = dict(os.fsdecode(entry).split("=", 1) for entry in environ if entry)
     with program("sleep", "300", env=variables) as orphan:
-        (workshop.home.default_apps_dir / "again").touch()
+        (app.path / "again").touch()
         await workshop.install(app)
         await until(lambda: orphan.poll() is not None)
 
@@ -285,21 +316,18 @@ async def test_a_command_that_takes_too_long_is_ended(workshop: Workshop, monkey
 
 
 async def test_at_most_two_install_at_once_and_who_waits_is_told_its_place(workshop: Workshop) -> None:
-    gate = workshop.home.root / "gate"
-    command = f"while ! test -e {gate}; do sleep 0.05; done"
+    command = "while ! test -e gate; do sleep 0.05; done"
     apps = [make_found_app(workshop.home.default_apps_dir, f"a{n}", setup_commands=[command]) for n in range(5)]
     lines: list[list[str]] = [[] for _ in apps]
-    tasks = [
-        asyncio.create_task(workshop.installer.install(app, workshop.environment, lines[n].append))
-        for n, app in enumerate(apps)
-    ]
+    tasks = [asyncio.create_task(workshop.install(app, lines[n].append)) for n, app in enumerate(apps)]
     place = "waits for other apps to be installed: number {} in the queue".format
     await until(lambda: all(lines))
     assert [said[0].startswith("$ ") for said in lines] == [True, True, False, False, False]
     assert [said[0] for said in lines[2:]] == [place(1), place(2), place(3)]
     tasks[3].cancel()
     await until(lambda: lines[4][-1] == place(2))
-    gate.touch()
+    for app in apps:
+        (app.path / "gate").touch()
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(result).__name__ for result in results].count("list") == 4
     assert not any(workshop.installer.needed(app) for n, app in enumerate(apps) if n != 3)
@@ -313,8 +341,8 @@ async def test_leftovers_of_a_power_cut_are_removed(workshop: Workshop) -> None:
     await workshop.install(app)
     assert workshop.run("hhgadget-say")
     names = workshop.environments()
-    assert len(names) == 3
-    assert ".gadgets.1" in names
+    names.remove(".gadgets.1")
+    assert len([name for name in names if name != ".gadget.cache"]) == 2
     assert ".gadget.0badbeef" not in names
 
 
@@ -548,11 +576,145 @@ async def test_an_edited_local_package_is_installed_anew(either: Workshop) -> No
     assert not any("; trying pip" in line for line in either.lines)
 
 
+def build_sdist(folder: Path, name: str, code: str) -> None:
+    """A package of version 1 that has to be built: ``code`` runs, and what it binds to ``said`` is in its module."""
+    backend = f"""
+import json, os, sys, time, zipfile
+{code}
+def build_wheel(folder, settings=None, metadata=None):
+    file = '{name}-1-py3-none-any.whl'
+    with zipfile.ZipFile(os.path.join(folder, file), 'w') as wheel:
+        wheel.writestr('{name}.py', 'SAID = ' + repr(said))
+        wheel.writestr('{name}-1.dist-info/METADATA', 'Metadata-Version: 2.1\\nName: {name}\\nVersion: 1\\n')
+        wheel.writestr('{name}-1.dist-info/WHEEL',
+                       'Wheel-Version: 1.0\\nGenerator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')
+        wheel.writestr('{name}-1.dist-info/RECORD', '')
+    return file
+"""
+    project = f'[project]\nname = "{name}"\nversion = "1"\n[build-system]\nrequires = []\n'
+    files = {
+        "pyproject.toml": f'{project}build-backend = "own"\nbackend-path = ["."]\n',
+        "own.py": backend,
+        "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n",
+    }
+    with tarfile.open(folder / f"{name}-1.tar.gz", "w:gz") as archive:
+        for file, text in files.items():
+            entry = tarfile.TarInfo(f"{name}-1/{file}")
+            entry.size = len(text.encode())
+            archive.addfile(entry, io.BytesIO(text.encode()))
+
+
+def said(workshop: Workshop, module: str, name: str = "gadget") -> str:
+    return workshop.run("python", "-c", f"import {module}; print({module}.SAID)", name=name).strip()
+
+
+async def test_what_builds_a_package_sees_and_changes_what_the_app_may_and_no_more(apart: Workshop) -> None:
+    other = apart.app("other").path
+    apart.home.secrets_env.parent.mkdir(parents=True, exist_ok=True)
+    apart.home.secrets_env.write_text("KEY=private\n")
+    (apart.home.root.parent / ".netrc").write_text("machine x login y password z\n")
+    app = apart.app(requirements="hhsly\n")
+    read = [apart.home.secrets_env, other / "homehelper.json", apart.home.root.parent / ".netrc"]
+    written = [app.path / "own", other / "own", apart.index / "own", apart.home.venvs_dir / "own", "/usr/own"]
+    build_sdist(apart.index, "hhsly", f"""
+def outcome(path, mode):
+    try:
+        open(path, mode).close()
+    except OSError:
+        return []
+    return [path]
+said = [path for paths, mode in (({[*map(str, read)]}, 'r'), ({[*map(str, written)]}, 'w'))
+        for path in paths for path in outcome(path, mode)]
+if os.listdir('/tmp') != [] and not '{apart.home.root}'.startswith('/tmp/'):
+    said += os.listdir('/tmp')
+""")  # fmt: skip
+    await apart.install(app)
+    assert said(apart, "hhsly") == "[]"
+    assert not any(Path(path).exists() for path in written)
+
+
+async def test_what_one_app_leaves_in_its_cache_and_its_packages_is_given_to_no_other(apart: Workshop) -> None:
+    spoil = (
+        "import os, pathlib\n"
+        "for place in map(os.environ.get, ('VIRTUAL_ENV', 'PIP_CACHE_DIR', 'UV_CACHE_DIR')):\n"
+        "    for path in pathlib.Path(place or 'none').rglob('hhgadget.py'):\n"
+        "        path.write_text('VERSION = 666')\n"
+    )
+    first = apart.app("first", requirements="hhgadget\n", setup_commands=["python spoil.py"])
+    (first.path / "spoil.py").write_text(spoil)
+    await apart.install(first)
+    say = ("python", "-c", "import hhgadget; print(hhgadget.VERSION)")
+    assert apart.run(*say, name="first") == "666\n"
+    await apart.install(apart.app("second", requirements="hhgadget\n"))
+    assert apart.run(*say, name="second") == "2.0\n"
+    assert not apart.home.cache_dir.exists()
+
+
+async def test_a_uv_that_lies_in_the_home_is_used_also_by_what_does_not_see_the_home(tmp_path: Path) -> None:
+    workshop = made(tmp_path, "uv", True)
+    uv = workshop.home.root / "bin" / "uv"
+    uv.parent.mkdir(parents=True)
+    uv.symlink_to(find_uv() or "")
+    workshop.installer = Installer(workshop.home, uv=str(uv))
+    await workshop.install(workshop.app(requirements="hhgadget\n"))
+    assert workshop.run("hhgadget-say").startswith("hhgadget 2.0 ")
+
+
+async def test_a_link_that_is_left_in_the_place_of_the_cache_leads_to_no_other_app(apart: Workshop) -> None:
+    await apart.install(apart.app("other", requirements="hhgadget\n"))
+    there = os.path.realpath(apart.home.app_venv("other"))
+    leave = f"rm -rf $VIRTUAL_ENV/.cache; ln -s {there} $VIRTUAL_ENV/.cache"
+    await apart.install(apart.app(setup_commands=[leave]))
+    await apart.install(apart.app())
+    assert apart.run("hhgadget-say", name="other").startswith("hhgadget 2.0 ")
+    assert not [name for name in apart.environments() if name.startswith((".gadget", "gadget"))]
+
+
+async def test_what_took_long_to_build_is_kept_for_the_next_try_and_goes_with_the_environment(apart: Workshop) -> None:
+    build_sdist(apart.index, "hhslow", "said = str(time.time_ns())")
+    requirements = "hhslow\n"
+    with pytest.raises(InstallError):
+        await apart.install(
+            apart.app(requirements=requirements, setup_commands=["cp -r $VIRTUAL_ENV/lib kept; exit 1"])
+        )
+    app = apart.app(requirements="hhslow\nhhgadget\n")
+    (first,) = (app.path / "kept").rglob("hhslow.py")
+    await apart.install(app)
+    assert f"SAID = {said(apart, 'hhslow')!r}" == first.read_text()
+    (app.path / "requirements.txt").unlink()
+    await apart.install(apart.app())
+    assert apart.environments() == []
+
+
+def test_of_the_owners_configuration_variables_and_the_files_that_it_names_are_handed_on(tmp_path: Path) -> None:
+    conf, config, wheels = tmp_path / "pip.conf", tmp_path / "config" / "uv" / "uv.toml", tmp_path / "wheels"
+    config.parent.mkdir(parents=True)
+    wheels.mkdir()
+    config.write_text("offline = true\n")
+    conf.write_text(
+        f"[global]\nindex-url = https://me:secret@a/simple\nfind-links = {wheels} /nowhere\ncert = {conf}\n"
+    )
+    environ = {
+        "PIP_CONFIG_FILE": str(conf), "XDG_CONFIG_HOME": str(tmp_path / "config"), "XDG_CONFIG_DIRS": "/none",
+        "HOME": str(tmp_path), "PIP_TIMEOUT": "60",
+    }  # fmt: skip
+    variables, files = owners_settings(environ, ())
+    assert variables == {
+        "PIP_INDEX_URL": "https://me:secret@a/simple", "PIP_FIND_LINKS": f"{wheels} /nowhere", "PIP_CERT": str(conf),
+        "PIP_TIMEOUT": "60", "UV_CONFIG_FILE": str(config), "PIP_CONFIG_FILE": os.devnull,
+    }  # fmt: skip
+    assert files == [str(wheels), str(conf), str(config)]
+    # What the app says of itself leads to no file of the owner's.
+    app = {"PIP_CONFIG_FILE": str(conf), "PIP_FIND_LINKS": str(wheels), "HOME": str(tmp_path)}
+    environ = {"XDG_CONFIG_DIRS": "/none"}
+    assert owners_settings({**environ, **app}, app.keys()) == owners_settings(environ, ())
+
+
 @pytest.mark.parametrize("place", ["/opt/homehelper", "/opt/latarnia"])
 async def test_a_setup_command_for_the_published_platforms_home_may_fail(workshop: Workshop, place: str) -> None:
     command = f"mkdir -p /dev/null{place}/data/gadget"
     app = workshop.app(setup_commands=[command, "echo second"])
-    warnings = await workshop.installer.install(app, workshop.environment, workshop.lines.append)
+    warnings = await workshop.install(app)
     assert len(warnings) == 1
     assert "setup_commands.1" in warnings[0]
     assert str(workshop.home.root) in warnings[0]

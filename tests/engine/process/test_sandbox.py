@@ -204,6 +204,39 @@ async def test_the_first_process_and_the_monitor_are_gone_after_each_end(engine:
     assert [pid for pid in zombies if (stat := read_stat(int(pid))) and stat.name == "bwrap"] == []
 
 
+@pytest.fixture
+def slow(tmp_path: Path, bwrap: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bubblewrap that begins once the file is there."""
+    go, program = tmp_path / "go", tmp_path / "bin" / "bwrap"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nwhile [ ! -e {go} ]; do sleep 0.05; done\nexec {bwrap} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    return go
+
+
+async def test_while_a_sandbox_is_made_the_loop_goes_on_and_a_stop_leaves_nothing_of_it(
+    tmp_path: Path, slow: Path
+) -> None:
+    slow.touch()
+    async with Engine(home_of(tmp_path)) as engine:
+        make_app(engine.home.root, "lamp", ': > "$HOMEHELPER_DATA_DIR/ran"; exec sleep 1000')
+        await found(engine, "lamp")
+        await command(engine, "lamp", "start")
+        await command(engine, "lamp", "stop")
+        (data(engine, "lamp") / "ran").unlink()
+        slow.unlink()
+        starting = asyncio.create_task(command(engine, "lamp", "start"))
+        await until(lambda: tree(f"{tmp_path}/bin/bwrap"))
+        assert engine.app("lamp").status is Status.STARTING
+        assert (await command(engine, "lamp", "stop")).status is Status.STOPPED
+        await starting
+        await until(lambda: not tree(f"{tmp_path}/"))
+        slow.touch()
+        assert not (data(engine, "lamp") / "ran").exists()
+        assert (await command(engine, "lamp", "start")).status is Status.RUNNING
+
+
 def test_another_engine_takes_over_and_ends_all_of_it(tmp_path: Path, bwrap: str) -> None:
     home = home_of(tmp_path)
     tag = f"1{os.getpid()}"
@@ -267,7 +300,7 @@ async def test_a_start_that_is_broken_off_leaves_nothing(tmp_path: Path, bwrap: 
 
     mark = f"broken-off-{os.getpid()}"
     with open(os.devnull, "wb") as out, pytest.raises(SpawnError, match="broken off"):
-        spawn_in_sandbox(
+        await spawn_in_sandbox(
             words_of(bwrap, tmp_path), ["/bin/sh", "-c", f": > {tmp_path}/home/data/ran"], tmp_path / "home/app",
             {"MARK": mark}, out.fileno(), out.fileno(), lambda _: None, mark=mark, before=break_off,
         )  # fmt: skip
@@ -278,7 +311,7 @@ async def test_a_start_that_is_broken_off_leaves_nothing(tmp_path: Path, bwrap: 
 async def test_a_sandbox_that_cannot_be_made_says_why(tmp_path: Path, bwrap: str) -> None:
     words = [*words_of(bwrap, tmp_path), "--bind", "/there/is/no/such/folder", "/x"]
     with open(os.devnull, "wb") as out, pytest.raises(SpawnError, match="no/such/folder"):
-        spawn_in_sandbox(
+        await spawn_in_sandbox(
             words, ["/bin/true"], tmp_path / "home/app", {}, out.fileno(), out.fileno(), lambda _: None,
             mark="none", before=lambda _: None,
         )  # fmt: skip
@@ -380,7 +413,7 @@ async def test_where_no_file_can_be_opened_any_more_an_app_is_not_started_and_th
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
     try:
         with pytest.raises(SpawnError, match="Too many open files"):
-            spawn_in_sandbox(["bwrap"], ["/bin/true"], tmp_path, {}, 1, 2, lambda _: None, mark="")
+            await spawn_in_sandbox(["bwrap"], ["/bin/true"], tmp_path, {}, 1, 2, lambda _: None, mark="")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
@@ -554,6 +587,17 @@ async def test_where_it_is_refused_and_required_no_app_starts(tmp_path: Path) ->
         record = await command(engine, "lamp", "start")
         assert record.status is Status.FAILED
         assert "setting up uid map: Permission denied" in (record.runtime_info.error or "")
+
+
+@pytest.mark.usefixtures("refusing")
+async def test_where_it_is_refused_and_required_nothing_is_installed(tmp_path: Path) -> None:
+    async with Engine(home_of(tmp_path)) as engine:
+        folder = make_app(engine.home.root, "lamp", setup_commands=["touch made"])
+        await found(engine, "lamp")
+        record = await command(engine, "lamp", "start")
+        assert record.status is Status.FAILED
+        assert "setting up uid map: Permission denied" in (record.runtime_info.error or "")
+        assert not (folder / "made").exists() and not engine.home.app_venv("lamp").exists()
 
 
 async def test_by_default_nothing_is_different(tmp_path: Path) -> None:
