@@ -33,6 +33,8 @@ _ALLOW = (
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/etc", "/sys")
 # What of /proc is the whole machine's: to an engine of root's the kernel would let its apps write there.
 _OF_THE_KERNEL = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/acpi", "/proc/scsi")
+# What is in the kernel, for whoever looks for a way into it. A device file that is bound so cannot be opened.
+_SYMBOLS = "/proc/kallsyms"
 # Where the files lie that name resolution leads to: resolv.conf mostly is a link to one of them.
 _RESOLVERS = ("/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager/resolv.conf", "/run/connman", "/run/nscd")
 _RESOLVERS_OF_NAMES = ("/run/avahi-daemon/socket",)
@@ -173,6 +175,8 @@ class Sandbox:
                 yield from _one("--ro-bind-try", path)
         yield from ("--proc", "/proc")
         yield from _each("--ro-bind-try", _OF_THE_KERNEL)
+        if os.path.exists(_SYMBOLS):
+            yield from ("--ro-bind", "/dev/null", _SYMBOLS)
         yield from ("--dev", "/dev")
         yield from ("--perms", "1777", "--size", str(_TMP_BYTES), "--tmpfs", "/tmp")
         yield from ("--symlink", "/tmp", "/var/tmp", "--symlink", "/run", "/var/run", "--dir", "/run")

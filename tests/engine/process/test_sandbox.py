@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import sys
+import textwrap
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -435,6 +436,29 @@ async def test_what_leads_into_the_home_is_not_shared(engine: Engine, tmp_path: 
     seen = data(engine, "above") / "seen"
     await until(lambda: seen.exists() and seen.read_text())
     assert "config" not in seen.read_text().split()
+
+
+async def test_no_app_makes_the_calls_that_the_unit_allows_for_the_sake_of_bubblewrap(engine: Engine) -> None:
+    script = """
+        import ctypes, errno, os
+        libc = ctypes.CDLL(None, use_errno=True)
+        pivot_root = {"x86_64": 155, "aarch64": 41}.get(os.uname().machine, 218)
+        move_mount, mount_setattr = 429, 442
+        calls = [
+            lambda: libc.mount(None, None, None, 0, None),
+            lambda: libc.umount2(b"/", 0),
+            lambda: libc.unshare(0),
+            lambda: libc.setns(-1, 0),
+            *(lambda number=number: libc.syscall(number, 0, 0) for number in (pivot_root, move_mount, mount_setattr)),
+        ]
+        print([errno.errorcode[ctypes.get_errno()] if call() < 0 else "done" for call in calls])
+    """
+    make_app(engine.home.root, "lamp", f"exec python3 -c '{textwrap.dedent(script)}'", restart="never")
+    await found(engine, "lamp")
+    await command(engine, "lamp", "start")
+    log = engine.home.app_logs("lamp") / "app.log"
+    await until(lambda: log.exists() and "[" in log.read_text())
+    assert str(["ENOSYS"] * 7) in log.read_text()
 
 
 async def test_without_a_network_there_is_none(engine: Engine) -> None:
