@@ -6,6 +6,8 @@ own is put on top: whatever a folder that is shared holds of the home, the app d
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import glob
 import importlib.util
 import os
@@ -16,8 +18,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from hhtui.engine.systemd import renewal, service
 from hhtui.errors import HomeHelperError, InvalidInputError
 from hhtui.model.config import Config
+from hhtui.model.engine import SandboxStatus
 from hhtui.model.manifest import OWN_FOLDER, Permissions
 from hhtui.paths import SYSTEM_HOME, Home, expanded
 from hhtui.text import sanitise
@@ -57,6 +61,8 @@ _COVER_BYTES = 1024 * 1024
 _SHARED_CACHES = ("PIP_CACHE_DIR", "UV_CACHE_DIR")
 _KEPT_APART = ("--unshare-user", "--disable-userns", "--unshare-pid", "--unshare-ipc", "--cap-drop", "ALL")
 _PATIENCE = 10.0
+# CLONE_NEWUSER (linux/sched.h).
+_NEW_USER_NAMESPACE = 0x10000000
 
 
 def sandbox_mode(config: Config, environ: Mapping[str, str] = os.environ) -> Mode:
@@ -67,6 +73,20 @@ def sandbox_mode(config: Config, environ: Mapping[str, str] = os.environ) -> Mod
             known: Mode = mode
             return known
     raise InvalidInputError(f"{MODE_VARIABLE} must be off, auto or required, got {sanitise(repr(word), 60)}")
+
+
+def sandbox_status(config: Config) -> SandboxStatus:
+    """Whether this process can keep apps apart, where they are to be; takes some 10 ms."""
+    try:
+        mode = sandbox_mode(config)
+    except InvalidInputError as error:
+        return SandboxStatus(mode="required", trouble=error.message, fix=f"unset {MODE_VARIABLE}")
+    if mode == "off":
+        return SandboxStatus(mode=mode)
+    try:
+        return SandboxStatus(mode=mode, program=find_bwrap())
+    except NoSandboxError as error:
+        return SandboxStatus(mode=mode, trouble=error.message, fix=error.cure)
 
 
 class NoSandboxError(HomeHelperError):
@@ -99,7 +119,20 @@ def find_bwrap() -> str:
         troubles.append(trouble)
     if not troubles:
         raise NoSandboxError("there is no bubblewrap", _INSTALL)
+    kind = service()
+    if kind is not None and _is_filtered():
+        raise NoSandboxError("the unit forbids namespaces: it is of an older version, or was changed", renewal(kind))
     raise NoSandboxError(troubles[0], _ALLOW)
+
+
+def _is_filtered() -> bool:
+    """Whether RestrictNamespaces= refuses user namespaces to this process.
+
+    Its filter answers before the kernel looks at the descriptor, which is none.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.setns(-1, _NEW_USER_NAMESPACE)
+    return ctypes.get_errno() == errno.EPERM
 
 
 # Those that have worked: what worked once is not tried at each start.

@@ -9,6 +9,7 @@ import json
 import os
 import resource
 import signal
+import subprocess
 import sys
 import textwrap
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from hhtui.client.sync import EngineClient
 from hhtui.client.words import exchange_lines, preview_lines, whole_system_line
 from hhtui.engine.doctor.service import check_sandbox
 from hhtui.engine.engine import Engine
@@ -386,13 +388,51 @@ async def test_where_no_file_can_be_opened_any_more_an_app_is_not_started_and_th
 def test_the_doctor_says_why_apps_are_not_kept_apart_and_what_helps() -> None:
     def found_with(mode: str) -> list[tuple[str, str]]:
         config = Config.model_validate({"process_manager": {"sandbox": mode}})
-        return [(finding.level, f"{finding.message} {finding.fix}") for finding in check_sandbox(config)]
+        return [(finding.level, f"{finding.message} {finding.fix}") for finding in check_sandbox(config, None)]
 
     assert found_with("off") == []
     for mode, level in (("auto", "warning"), ("required", "error")):
         ((found_level, words),) = found_with(mode)
         assert found_level == level
         assert "setting up uid map: Permission denied" in words and "sysctl" in words
+
+
+@pytest.mark.usefixtures("refusing")
+async def test_the_doctor_asks_the_engine_which_may_have_what_the_shell_has_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under a unit, and the other way about: what counts is what the engine can do."""
+    async with Engine(home_of(tmp_path, "auto")) as engine:
+        client = EngineClient(engine.home.engine_socket)
+        refused = await asyncio.to_thread(client.sandbox)
+        works = tmp_path / "works" / "bwrap"
+        works.parent.mkdir()
+        works.write_text("#!/bin/sh\nexit 0\n")
+        works.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{works.parent}:{os.environ['PATH']}")
+        works_now = await asyncio.to_thread(client.sandbox)
+    (finding,) = check_sandbox(engine.config, refused)
+    assert finding.level == "warning" and "setting up uid map: Permission denied" in finding.message
+    monkeypatch.setenv("PATH", "/nowhere")
+    (finding,) = check_sandbox(engine.config, works_now)
+    assert (finding.level, finding.message) == ("ok", f"apps are kept apart by {works}")
+
+
+@pytest.mark.parametrize(("manager", "fix"), [("", "`sudo hhtui service install`"), ("1", "service install --user`")])
+def test_under_a_unit_that_forbids_namespaces_it_is_the_unit_that_is_to_be_renewed(
+    bwrap: str, manager: str, fix: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("older_unit.py"))],
+        env={**os.environ, "NOTIFY_SOCKET": "/nowhere", "MANAGERPID": manager},
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stdout.startswith("the unit forbids namespaces"), done.stdout + done.stderr
+    assert fix in done.stdout and "restart hhtui" in done.stdout
 
 
 async def test_an_app_that_dies_of_a_read_only_file_says_what_allows_it(engine: Engine) -> None:
