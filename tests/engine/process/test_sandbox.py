@@ -425,7 +425,6 @@ def test_under_a_unit_that_forbids_namespaces_it_is_the_unit_that_is_to_be_renew
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("older_unit.py"))],
         env={**os.environ, "NOTIFY_SOCKET": "/nowhere", "MANAGERPID": manager},
-        cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
         timeout=30,
