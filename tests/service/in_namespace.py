@@ -65,7 +65,7 @@ def main(folder: Path, home: Path) -> None:
             return "", None
         record = json.loads(done.stdout)
         record = record[0] if isinstance(record, list) else record
-        return record["status"], int(record["runtime_info"]["process_id"])
+        return record["status"], record["runtime_info"]["process_id"]
 
     installed = hhtui("service", "install", "--user")
     drop_in = Path(installed["path"] + ".d")
