@@ -211,8 +211,10 @@ class Sandbox:
         if os.path.exists(_SYMBOLS):
             yield from ("--ro-bind", "/dev/null", _SYMBOLS)
         yield from ("--dev", "/dev")
-        yield from ("--perms", "1777", "--size", str(_TMP_BYTES), "--tmpfs", "/tmp")
-        yield from ("--symlink", "/tmp", "/var/tmp", "--symlink", "/run", "/var/run", "--dir", "/run")
+        # No link from one to the other: the home may be in either, and bubblewrap makes no folder behind a link.
+        for path in ("/tmp", "/var/tmp"):
+            yield from ("--perms", "1777", "--size", str(_TMP_BYTES), "--tmpfs", path)
+        yield from ("--symlink", "/run", "/var/run", "--dir", "/run")
         yield from _each("--ro-bind-try", (*_RESOLVERS, *_RESOLVERS_OF_NAMES))
 
     def _devices(self) -> Iterator[str]:

@@ -11,6 +11,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -475,6 +476,14 @@ async def test_what_leads_into_the_home_is_not_shared(engine: Engine, tmp_path: 
     seen = data(engine, "above") / "seen"
     await until(lambda: seen.exists() and seen.read_text())
     assert "config" not in seen.read_text().split()
+
+
+async def test_an_app_of_a_home_below_a_temporary_folder_is_kept_apart_too(bwrap: str) -> None:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        async with Engine(home_of(Path(folder))) as engine:
+            make_app(engine.home.root, "lamp")
+            await found(engine, "lamp")
+            assert (await command(engine, "lamp", "start")).status is Status.RUNNING
 
 
 async def test_no_app_makes_the_calls_that_the_unit_allows_for_the_sake_of_bubblewrap(engine: Engine) -> None:
