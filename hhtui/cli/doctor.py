@@ -38,9 +38,11 @@ def doctor(session: Session, report: str | None, problems: bool) -> None:
     engine: dict[str, Any] | None = None
     redis: dict[str, Any] | None = None
     gateway: dict[str, Any] | None = None
+    sandbox: dict[str, Any] | None = None
     try:
         engine, redis = client.engine(), client.redis()
         gateway = client.gateway()
+        sandbox = client.sandbox()
     except HomeHelperError:
         pass  # the diagnosis says why
     if note := skew((engine or {}).get("version")):
@@ -51,6 +53,7 @@ def doctor(session: Session, report: str | None, problems: bool) -> None:
         "engine": engine,
         "redis": redis,
         "gateway": gateway,
+        "sandbox": sandbox,
     }
     if report is not None:
         name = report or f"hhtui-report-{time.strftime('%Y%m%dT%H%M%S')}.tar.gz"

@@ -113,6 +113,10 @@ class EngineClient:
         """RedisStatus."""
         return self._object(call(operations.REDIS))
 
+    def sandbox(self) -> Document:
+        """SandboxStatus."""
+        return self._object(call(operations.SANDBOX))
+
     def config(self) -> Document:
         """ConfigView."""
         return self._object(call(operations.CONFIG))

@@ -18,6 +18,13 @@ def service(environ: Mapping[str, str] = os.environ) -> Literal["system", "user"
     return "user" if environ.get("MANAGERPID") else "system"
 
 
+def renewal(kind: Literal["system", "user"]) -> str:
+    """The commands by which a unit of an older version is written anew and takes effect."""
+    if kind == "user":
+        return "`hhtui service install --user`, then `systemctl --user restart hhtui`"
+    return "`sudo hhtui service install`, then `sudo systemctl restart hhtui`"
+
+
 class Notifier:
     """Sends READY, STATUS, STOPPING, RELOADING and WATCHDOG; a manager that does not listen changes nothing."""
 

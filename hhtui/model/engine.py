@@ -48,6 +48,19 @@ class EngineInfo(Model):
     problems: list[str] = Field(default_factory=list)
 
 
+class SandboxStatus(Model):
+    """Whether apps are kept apart, as their engine finds it: its unit may refuse what a user's shell allows.
+
+    ``mode`` is the one in force, ``program`` the bubblewrap that does it. Where there is none that works, ``trouble``
+    says why, and ``fix`` what helps.
+    """
+
+    mode: Literal["off", "auto", "required"]
+    program: str | None = None
+    trouble: str | None = None
+    fix: str | None = None
+
+
 class ConfigView(Model):
     """The configuration in force, secrets hidden; ``sources`` names what overrides a dotted key.
 

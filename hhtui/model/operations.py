@@ -303,6 +303,14 @@ REDIS = Operation(
     Model("redis:RedisStatus"),
     (Parameter("details", _FLAG, "With the server's own figures."),),
 )
+SANDBOX = Operation(
+    "GET",
+    "/api/v1/system/sandbox",
+    Access.SOCKET,
+    "system",
+    "Whether the engine can keep apps apart.",
+    Model("engine:SandboxStatus"),
+)
 ALERTS = Operation(
     "GET", "/api/v1/alerts", Access.EXPORT, "system", "The alerts that are raised now.", ListOf("alert:Alert")
 )

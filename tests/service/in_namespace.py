@@ -65,7 +65,8 @@ def main(folder: Path, home: Path) -> None:
             return "", None
         record = json.loads(done.stdout)
         record = record[0] if isinstance(record, list) else record
-        return record["status"], int(record["runtime_info"]["process_id"])
+        pid = record["runtime_info"]["process_id"]
+        return record["status"], int(pid) if pid else None
 
     installed = hhtui("service", "install", "--user")
     drop_in = Path(installed["path"] + ".d")

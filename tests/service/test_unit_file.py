@@ -18,6 +18,7 @@ from hhtui.client.systemctl import SystemdError, systemctl
 from hhtui.paths import socket_address, unit_home
 
 COMMAND = [sys.executable, "-P", "-m", "hhtui"]
+SECURITY_PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd on this machine")
 
 
@@ -48,12 +49,31 @@ def test_systemd_verifies_the_unit_without_a_word(tmp_path: Path, own: bool) -> 
 
 
 @needs_systemd
-def test_the_system_service_is_exposed_to_at_most_two_and_a_half(tmp_path: Path) -> None:
-    text = system_unit().replace("User=root", "User=homehelper")
-    done = analyze(tmp_path, text, "security", "--offline=yes")
+def test_the_system_service_is_exposed_as_little_as_keeping_apps_apart_allows(tmp_path: Path) -> None:
+    as_written = exposure(tmp_path, system_unit())
+    drop_in = SECURITY_PAGE.read_text().partition("takes it back by a drop-in")[2].split("```")[1]
+    taken_back = exposure(tmp_path, system_unit() + drop_in.removeprefix("ini\n"))
+    assert as_written <= 3.5 and taken_back <= 2.5
+
+
+def exposure(tmp_path: Path, text: str) -> float:
+    done = analyze(tmp_path, text.replace("User=root", "User=homehelper"), "security", "--offline=yes")
     found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", done.stdout)
     assert found, done.stdout + done.stderr
-    assert float(found[1]) <= 2.5
+    return float(found[1])
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_the_unit_leaves_bubblewrap_what_it_makes_sandboxes_of_and_no_more(own: bool) -> None:
+    text = Unit(COMMAND, Path("/opt/homehelper"), None if own else ("root", "root"), 252).text()
+    assert re.findall(r"^RestrictNamespaces=(.*)", text, re.MULTILINE) == ["user mnt pid ipc net"]
+    assert re.findall(r"^SystemCallFilter=(.*)", text, re.MULTILINE) == [
+        "@system-service",
+        "~@privileged @obsolete",
+        "mount umount2 pivot_root capset",
+    ]
+    covering_proc = re.findall(r"^(Protect(?:KernelTunables|KernelLogs|Hostname)|ProcSubset)=(.*)", text, re.MULTILINE)
+    assert {value for _, value in covering_proc} <= {"no", "all"}
 
 
 def test_newer_settings_are_written_only_where_systemd_knows_them() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 
 from starlette.requests import Request
@@ -12,10 +13,12 @@ from hhtui.engine.api import requests
 from hhtui.engine.api.about import About
 from hhtui.engine.api.answers import Handler, JSONDocument
 from hhtui.engine.app.fleet import Fleet
+from hhtui.engine.config_watch import ConfigKeeper
 from hhtui.engine.events.bus import EventBus
 from hhtui.engine.hardware.history import MetricsHistory
 from hhtui.engine.hardware.processes import MachineProcesses
 from hhtui.engine.hardware.sampler import MetricsSampler
+from hhtui.engine.launch.sandbox import sandbox_status
 from hhtui.engine.logs.capture import LogCapture
 from hhtui.engine.redis.service import RedisService
 from hhtui.model import operations
@@ -32,8 +35,9 @@ def machine_handlers(
     watch: AlertWatch,
     machine: MachineProcesses,
     roots: Callable[[], Mapping[int, str]],
+    settings: ConfigKeeper,
 ) -> dict[Operation, Handler]:
-    """The machine's figures, processes and alerts; ``roots`` are the apps' processes."""
+    """The machine's figures, processes and alerts, and what it allows; ``roots`` are the apps' processes."""
 
     async def metrics(_request: Request) -> Response:
         return JSONDocument(await sampler.current(_METRICS_AGE))
@@ -46,6 +50,9 @@ def machine_handlers(
             return JSONDocument(await redis_service.detailed_status())
         return JSONDocument(redis_service.status())
 
+    async def sandbox(_request: Request) -> Response:
+        return JSONDocument(await asyncio.get_running_loop().run_in_executor(None, sandbox_status, settings.config))
+
     async def alerts(_request: Request) -> Response:
         return JSONDocument(watch.active())
 
@@ -56,6 +63,7 @@ def machine_handlers(
         operations.METRICS: metrics,
         operations.METRICS_HISTORY: history,
         operations.REDIS: redis,
+        operations.SANDBOX: sandbox,
         operations.ALERTS: alerts,
         operations.PROCESSES: processes,
     }

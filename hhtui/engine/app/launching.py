@@ -394,7 +394,8 @@ def _code_files(found: FoundApp, manifest: Manifest) -> tuple[Path, ...]:
     """The few files by which to see cheaply that an app's code is another: what it is started from, and git's mark."""
     words = [manifest.main] if manifest.command is None else manifest.command
     names = [word for word in words if word and not word.startswith(("/", "-"))]
-    files = [path for name in names if (path := found.path / name).is_file()]
+    # os.path: a word may be longer than any file's name.
+    files = [path for name in names if os.path.isfile(path := found.path / name)]
     if (git := found.path / ".git").is_dir():
         # It is written by whatever moves a branch: merge, pull, reset (git-rev-parse(1), ORIG_HEAD).
         files.append(git / "ORIG_HEAD")

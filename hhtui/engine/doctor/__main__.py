@@ -30,7 +30,7 @@ def diagnose(request: dict[str, Any], _progress: Progress) -> dict[str, Any]:
             lambda: check_apps(home, config, engine),
             lambda: check_redis(config, redis),
             lambda: check_gateway(request.get("gateway")),
-            lambda: check_sandbox(config),
+            lambda: check_sandbox(config, request.get("sandbox")),
         ]
     every += [lambda: check_limits(engine), lambda: check_unit(engine)]
     if engine is None or engine.get("service") != "user":

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from hhtui.engine.doctor.findings import Finding, error, ok, warning
-from hhtui.engine.launch.sandbox import MODE_VARIABLE, NoSandboxError, find_bwrap, sandbox_mode
+from hhtui.engine.launch.sandbox import sandbox_status
 from hhtui.engine.redis.address import ServerAddress
 from hhtui.engine.redis.private_files import installed_servers
+from hhtui.engine.systemd import renewal
 from hhtui.errors import InvalidInputError
 from hhtui.model.config import Config
+from hhtui.model.engine import SandboxStatus
 
 UNIT = "hhtui.service"
 _PATIENCE = 3.0
@@ -77,12 +79,7 @@ def check_limits(engine: dict[str, Any] | None, root: Path = Path("/")) -> Itera
     if engine.get("service") is None:
         yield warning("limits", words, "only an engine that systemd runs can: `hhtui service install`")
         return
-    user = engine["service"] == "user"
-    install = "hhtui service install --user" if user else "sudo hhtui service install"
-    restart = "systemctl --user restart hhtui" if user else "sudo systemctl restart hhtui"
-    yield warning(
-        "limits", f"{words}: its unit is of an older version, or was changed", f"`{install}`, then `{restart}`"
-    )
+    yield warning("limits", f"{words}: its unit is of an older version, or was changed", renewal(engine["service"]))
 
 
 def check_unit(engine: dict[str, Any] | None) -> Iterator[Finding]:
@@ -123,22 +120,21 @@ def _systemctl(words: list[str]) -> str:
     return done.stdout.strip()
 
 
-def check_sandbox(config: Config) -> Iterator[Finding]:
-    """Whether apps can be kept apart, where they are to be."""
-    try:
-        mode = sandbox_mode(config)
-        if mode == "off":
-            return
-        bwrap = find_bwrap()
-    except InvalidInputError as trouble:
-        yield error("sandbox", trouble.message, f"unset {MODE_VARIABLE}")
-    except NoSandboxError as trouble:
-        if mode == "required":
-            yield error("sandbox", f"no app is started: {trouble.message}", trouble.cure)
-        else:
-            yield warning("sandbox", f"apps are not kept apart: {trouble.message}", trouble.cure)
+def check_sandbox(config: Config, answer: dict[str, Any] | None) -> Iterator[Finding]:
+    """Whether apps can be kept apart, where they are to be; ``answer`` is the engine's SandboxStatus.
+
+    A unit takes from the engine what the shell of whoever asks may have, so this process' own look counts only where
+    no engine answers.
+    """
+    status = sandbox_status(config) if answer is None else SandboxStatus.model_validate(answer)
+    if status.mode == "off":
+        return
+    if status.program is not None:
+        yield ok("sandbox", f"apps are kept apart by {status.program}")
+    elif status.mode == "required":
+        yield error("sandbox", f"no app is started: {status.trouble}", status.fix or "")
     else:
-        yield ok("sandbox", f"apps are kept apart by {bwrap}")
+        yield warning("sandbox", f"apps are not kept apart: {status.trouble}", status.fix or "")
 
 
 def check_gateway(status: dict[str, Any] | None) -> Iterator[Finding]:

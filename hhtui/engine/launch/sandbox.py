@@ -6,6 +6,8 @@ own is put on top: whatever a folder that is shared holds of the home, the app d
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import fnmatch
 import glob
 import importlib.util
@@ -18,8 +20,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from hhtui.engine.systemd import renewal, service
 from hhtui.errors import HomeHelperError, InvalidInputError
 from hhtui.model.config import Config
+from hhtui.model.engine import SandboxStatus
 from hhtui.model.manifest import OWN_FOLDER, Permissions
 from hhtui.paths import SYSTEM_HOME, Home, expanded
 from hhtui.text import sanitise
@@ -35,6 +39,8 @@ _ALLOW = (
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/etc", "/sys")
 # What of /proc is the whole machine's: to an engine of root's the kernel would let its apps write there.
 _OF_THE_KERNEL = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/acpi", "/proc/scsi")
+# What is in the kernel, for whoever looks for a way into it. A device file that is bound so cannot be opened.
+_SYMBOLS = "/proc/kallsyms"
 # Where the files lie that name resolution leads to: resolv.conf mostly is a link to one of them.
 _RESOLVERS = ("/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager/resolv.conf", "/run/connman", "/run/nscd")
 _RESOLVERS_OF_NAMES = ("/run/avahi-daemon/socket",)
@@ -55,6 +61,8 @@ _TMP_BYTES = 256 * 1024 * 1024
 _COVER_BYTES = 1024 * 1024
 _KEPT_APART = ("--unshare-user", "--disable-userns", "--unshare-pid", "--unshare-ipc", "--cap-drop", "ALL")
 _PATIENCE = 10.0
+# CLONE_NEWUSER (linux/sched.h).
+_NEW_USER_NAMESPACE = 0x10000000
 
 
 def sandbox_mode(config: Config, environ: Mapping[str, str] = os.environ) -> Mode:
@@ -65,6 +73,20 @@ def sandbox_mode(config: Config, environ: Mapping[str, str] = os.environ) -> Mod
             known: Mode = mode
             return known
     raise InvalidInputError(f"{MODE_VARIABLE} must be off, auto or required, got {sanitise(repr(word), 60)}")
+
+
+def sandbox_status(config: Config) -> SandboxStatus:
+    """Whether this process can keep apps apart, where they are to be; takes some 10 ms."""
+    try:
+        mode = sandbox_mode(config)
+    except InvalidInputError as error:
+        return SandboxStatus(mode="required", trouble=error.message, fix=f"unset {MODE_VARIABLE}")
+    if mode == "off":
+        return SandboxStatus(mode=mode)
+    try:
+        return SandboxStatus(mode=mode, program=find_bwrap())
+    except NoSandboxError as error:
+        return SandboxStatus(mode=mode, trouble=error.message, fix=error.cure)
 
 
 class NoSandboxError(HomeHelperError):
@@ -97,7 +119,20 @@ def find_bwrap() -> str:
         troubles.append(trouble)
     if not troubles:
         raise NoSandboxError("there is no bubblewrap", _INSTALL)
+    kind = service()
+    if kind is not None and _is_filtered():
+        raise NoSandboxError("the unit forbids namespaces: it is of an older version, or was changed", renewal(kind))
     raise NoSandboxError(troubles[0], _ALLOW)
+
+
+def _is_filtered() -> bool:
+    """Whether RestrictNamespaces= refuses user namespaces to this process.
+
+    Its filter answers before the kernel looks at the descriptor, which is none.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.setns(-1, _NEW_USER_NAMESPACE)
+    return ctypes.get_errno() == errno.EPERM
 
 
 # Those that have worked: what worked once is not tried at each start.
@@ -184,12 +219,13 @@ class Sandbox:
                 yield from _one("--ro-bind-try", path)
         yield from ("--proc", "/proc")
         yield from _each("--ro-bind-try", _OF_THE_KERNEL)
+        if os.path.exists(_SYMBOLS):
+            yield from ("--ro-bind", "/dev/null", _SYMBOLS)
         yield from ("--dev", "/dev")
-        if self.tmp is not None:
-            yield from ("--bind", str(self.tmp), "/tmp")
-        else:
-            yield from ("--perms", "1777", "--size", str(_TMP_BYTES), "--tmpfs", "/tmp")
-        yield from ("--symlink", "/tmp", "/var/tmp", "--symlink", "/run", "/var/run", "--dir", "/run")
+        # No link from one to the other: the home may be in either, and bubblewrap makes no folder behind a link.
+        own = ("--perms", "1777", "--size", str(_TMP_BYTES), "--tmpfs")
+        yield from ("--bind", str(self.tmp), "/tmp") if self.tmp is not None else (*own, "/tmp")
+        yield from (*own, "/var/tmp", "--symlink", "/run", "/var/run", "--dir", "/run")
         yield from _each("--ro-bind-try", (*_RESOLVERS, *_RESOLVERS_OF_NAMES))
 
     def _devices(self) -> Iterator[str]:

@@ -84,6 +84,11 @@ async def test_of_many_starts_each_has_its_own_turn_of_the_loop(
     assert len(turns) == len(set(turns)) == len(names)
 
 
+async def test_a_word_of_its_command_may_be_longer_than_any_files_name(engine: Engine) -> None:
+    make_app(engine.home.root, "lamp", "exec sleep 1000 # " + "x" * 1000, autostart=True)
+    await until(lambda: status(engine, "lamp") is Status.RUNNING)
+
+
 async def test_a_broken_manifest_is_invalid_with_its_reason_and_runs_once_fixed(engine: Engine) -> None:
     folder = make_app(engine.home.root, "lamp")
     (folder / "homehelper.json").write_text('{"name": "lamp", "type": 5}')

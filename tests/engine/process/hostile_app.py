@@ -105,6 +105,7 @@ TRIES: dict[str, Callable[[], object]] = {
     "set the kernel": opened("/proc/sys/kernel/core_pattern"),
     "move an interrupt": opened("/proc/irq/default_smp_affinity"),
     "press a system request": opened("/proc/sysrq-trigger"),
+    "read the kernel's symbols": read("/proc/kallsyms"),
     "set a device of the machine": opened("/sys/power/state"),
     "mount": call("mount", b"none", b"/tmp", b"tmpfs", 0, None),
     "make the root writable": call("mount", b"none", b"/", None, 32 | 4096, None),

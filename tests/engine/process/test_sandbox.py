@@ -9,7 +9,10 @@ import json
 import os
 import resource
 import signal
+import subprocess
 import sys
+import tempfile
+import textwrap
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +21,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from hhtui.client.sync import EngineClient
 from hhtui.client.words import exchange_lines, preview_lines, whole_system_line
 from hhtui.engine.doctor.service import check_sandbox
 from hhtui.engine.engine import Engine
@@ -422,13 +426,50 @@ async def test_where_no_file_can_be_opened_any_more_an_app_is_not_started_and_th
 def test_the_doctor_says_why_apps_are_not_kept_apart_and_what_helps() -> None:
     def found_with(mode: str) -> list[tuple[str, str]]:
         config = Config.model_validate({"process_manager": {"sandbox": mode}})
-        return [(finding.level, f"{finding.message} {finding.fix}") for finding in check_sandbox(config)]
+        return [(finding.level, f"{finding.message} {finding.fix}") for finding in check_sandbox(config, None)]
 
     assert found_with("off") == []
     for mode, level in (("auto", "warning"), ("required", "error")):
         ((found_level, words),) = found_with(mode)
         assert found_level == level
         assert "setting up uid map: Permission denied" in words and "sysctl" in words
+
+
+@pytest.mark.usefixtures("refusing")
+async def test_the_doctor_asks_the_engine_which_may_have_what_the_shell_has_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under a unit, and the other way about: what counts is what the engine can do."""
+    async with Engine(home_of(tmp_path, "auto")) as engine:
+        client = EngineClient(engine.home.engine_socket)
+        refused = await asyncio.to_thread(client.sandbox)
+        works = tmp_path / "works" / "bwrap"
+        works.parent.mkdir()
+        works.write_text("#!/bin/sh\nexit 0\n")
+        works.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{works.parent}:{os.environ['PATH']}")
+        works_now = await asyncio.to_thread(client.sandbox)
+    (finding,) = check_sandbox(engine.config, refused)
+    assert finding.level == "warning" and "setting up uid map: Permission denied" in finding.message
+    monkeypatch.setenv("PATH", "/nowhere")
+    (finding,) = check_sandbox(engine.config, works_now)
+    assert (finding.level, finding.message) == ("ok", f"apps are kept apart by {works}")
+
+
+@pytest.mark.parametrize(("manager", "fix"), [("", "`sudo hhtui service install`"), ("1", "service install --user`")])
+def test_under_a_unit_that_forbids_namespaces_it_is_the_unit_that_is_to_be_renewed(
+    bwrap: str, manager: str, fix: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("older_unit.py"))],
+        env={**os.environ, "NOTIFY_SOCKET": "/nowhere", "MANAGERPID": manager},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stdout.startswith("the unit forbids namespaces"), done.stdout + done.stderr
+    assert fix in done.stdout and "restart hhtui" in done.stdout
 
 
 async def test_an_app_that_dies_of_a_read_only_file_says_what_allows_it(engine: Engine) -> None:
@@ -517,6 +558,37 @@ async def test_an_app_that_asks_for_its_own_data_is_refused_in_one_line(engine: 
     record = engine.app("lamp")
     assert record.status is Status.INVALID
     assert "permissions.apps: lamp is the app itself" in (record.runtime_info.error or "")
+
+
+async def test_an_app_of_a_home_below_a_temporary_folder_is_kept_apart_too(bwrap: str) -> None:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        async with Engine(home_of(Path(folder))) as engine:
+            make_app(engine.home.root, "lamp")
+            await found(engine, "lamp")
+            assert (await command(engine, "lamp", "start")).status is Status.RUNNING
+
+
+async def test_no_app_makes_the_calls_that_the_unit_allows_for_the_sake_of_bubblewrap(engine: Engine) -> None:
+    script = """
+        import ctypes, errno, os
+        libc = ctypes.CDLL(None, use_errno=True)
+        pivot_root = {"x86_64": 155, "aarch64": 41}.get(os.uname().machine, 218)
+        move_mount, mount_setattr = 429, 442
+        calls = [
+            lambda: libc.mount(None, None, None, 0, None),
+            lambda: libc.umount2(b"/", 0),
+            lambda: libc.unshare(0),
+            lambda: libc.setns(-1, 0),
+            *(lambda number=number: libc.syscall(number, 0, 0) for number in (pivot_root, move_mount, mount_setattr)),
+        ]
+        print([errno.errorcode[ctypes.get_errno()] if call() < 0 else "done" for call in calls])
+    """
+    make_app(engine.home.root, "lamp", f"exec python3 -c '{textwrap.dedent(script)}'", restart="never")
+    await found(engine, "lamp")
+    await command(engine, "lamp", "start")
+    log = engine.home.app_logs("lamp") / "app.log"
+    await until(lambda: log.exists() and "[" in log.read_text())
+    assert str(["ENOSYS"] * 7) in log.read_text()
 
 
 async def test_without_a_network_there_is_none(engine: Engine) -> None:
