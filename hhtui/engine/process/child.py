@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from hhtui.engine.process.exit_status import UNSEEN, ExitStatus, reap
 from hhtui.engine.process.identity import identity_of, read_stat
-from hhtui.engine.process.inherited import given, interpreter_of
+from hhtui.engine.process.inherited import can_be_run, given, interpreter_of
 from hhtui.engine.process.namespace import MARK_VARIABLE, Monitor, Namespace
 from hhtui.engine.process.system_calls import refused_calls
 from hhtui.errors import HomeHelperError
@@ -148,7 +149,7 @@ async def spawn_in_sandbox(
     another engine finds the sandbox. Bubblewrap is given none of the app's variables: they could have it load the
     app's code outside.
     """
-    _check_interpreter(argv, cwd)
+    _check_program(argv, cwd)
     variables = [word for name, value in environ.items() for word in ("--setenv", name, value)]
     options = ["--clearenv", *variables, *sandbox[1:], "--chdir", str(cwd)]
     try:
@@ -291,11 +292,13 @@ def adopt(identity: ProcessIdentity, on_exit: Callable[[ExitStatus], None]) -> C
     return Child(identity, pidfd, on_exit, namespace)
 
 
-def _check_interpreter(argv: Sequence[str], cwd: Path) -> None:
-    """What only the kernel would say: the first line of a script names a program that there is not."""
+def _check_program(argv: Sequence[str], cwd: Path) -> None:
+    """What only the kernel would say: there is no such program as a script's first line names, or the file is none."""
     interpreter = interpreter_of(cwd / argv[0])
     if not cwd.is_dir() or (interpreter is not None and not os.path.exists(interpreter)):
         raise SpawnError(_why(argv, cwd, FileNotFoundError()))
+    if not can_be_run(cwd / argv[0]):
+        raise SpawnError(_why(argv, cwd, OSError(errno.ENOEXEC, os.strerror(errno.ENOEXEC))))
 
 
 def _why(argv: Sequence[str], cwd: Path, error: OSError | ValueError) -> str:

@@ -28,6 +28,8 @@ _UMASK = 0o027
 # These are caught, and so are the default again in a child; until they are caught, a starter that ignores or blocks
 # them is right.
 _CAUGHT = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+# Machines (e_machine of elf(5), little-endian) whose kernels run another one's programs: x86-64 and 64-bit Arm.
+_COMPATIBLE = {b"\x3e\0": (b"\x3e\0", b"\x03\0"), b"\xb7\0": (b"\xb7\0", b"\x28\0")}
 # Python's own, which subprocess resets in a child.
 _OF_PYTHON = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
 
@@ -134,6 +136,24 @@ def interpreter_of(path: Path) -> str | None:
         return None
     line = head[2:].partition(b"\n")[0].strip(b" \t")
     return os.fsdecode(line.replace(b"\t", b" ").partition(b" ")[0])
+
+
+def can_be_run(path: Path) -> bool:
+    """Whether the kernel may take the file at all, which a shell does not say: it runs the rest as a script of its own.
+
+    Where further formats are registered (binfmt_misc) it may take anything; a 64-bit kernel runs 32-bit programs, too.
+    """
+    head = _head(path)
+    if not head or head.startswith(b"#!") or _has_further_formats():
+        return True
+    return _kind(head)[2:] in _COMPATIBLE.get(_own_kind()[2:], (_own_kind()[2:],))
+
+
+def _has_further_formats() -> bool:
+    try:
+        return len(os.listdir("/proc/sys/fs/binfmt_misc")) > len(("register", "status"))
+    except OSError:
+        return False
 
 
 def _is_program(path: Path) -> bool:

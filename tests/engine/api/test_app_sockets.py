@@ -141,8 +141,9 @@ async def test_the_commands_work_inside_as_far_as_an_app_may(engine: Engine) -> 
     do {hhtui} $words >> said 2>&1; echo "$? $words" >> codes; done
     mv codes done; exec sleep 1000"""
     files = sorted({str(Path(hhtui_package.__file__).parent.parent), sys.prefix, sys.base_prefix})
-    make_app(engine.home.root, "panel", script, permissions={"control": True, "files": files})
-    await until(lambda: (engine.fleet.supervisors["panel"].found.raw or {}).get("permissions", {}).get("files"))
+    make_app(engine.home.root, "panel", script, permissions={"control": True})
+    await until(lambda: "mv codes done" in str(engine.fleet.supervisors["panel"].found.raw.get("command")))
+    await engine.app_settings.change("panel", {"permissions": {"files": files}})
     await command(engine, "panel", "start")
     done, said = engine.home.app_data("panel") / "done", engine.home.app_data("panel") / "said"
     await until(done.exists)

@@ -27,14 +27,15 @@ http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_fo
 """
 
 
-def gadget(engine: Engine, version: str, fault: str = "", status: str = "200", **manifest: Any) -> Path:
-    index = engine.home.root / "index"
+def gadget(
+    engine: Engine, version: str, fault: str = "", status: str = "200", app_id: str = "gadget", **manifest: Any
+) -> Path:
+    folder = engine.home.default_apps_dir / app_id
+    index = folder / "index"
     if not index.exists():
-        index.mkdir()
+        index.mkdir(parents=True)
         for number in ("1.0", "2.0"):
             build_wheel(index, "hhgadget", number)
-    folder = engine.home.default_apps_dir / "gadget"
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "app.py").write_text(SERVER.format(fault=fault, status=status))
     (folder / "requirements.txt").write_text(f"hhgadget=={version}\n")
     environment = {
@@ -48,8 +49,9 @@ def gadget(engine: Engine, version: str, fault: str = "", status: str = "200", *
     }
     return make_app(
         engine.home.root,
-        "gadget",
+        app_id,
         **{
+            "name": "gadget",
             "command": None,
             "endpoints": {"health": "/health"},
             "environment": environment,
@@ -172,10 +174,7 @@ async def test_a_crash_after_the_requirements_changed_installs_them(engine: Engi
 
 async def test_two_apps_with_conflicting_pins_live_side_by_side_and_start_again_at_once(engine: Engine) -> None:
     gadget(engine, "1.0")
-    other = engine.home.default_apps_dir / "gizmo"
-    gadget(engine, "1.0")
-    os.rename(gadget(engine, "2.0"), other)
-    gadget(engine, "1.0")
+    gadget(engine, "2.0", app_id="gizmo")
     await until(lambda: {"gadget", "gizmo"} <= engine.fleet.supervisors.keys())
     for app_id in ("gadget", "gizmo"):
         assert (await command(engine, app_id, "start")).status is Status.RUNNING

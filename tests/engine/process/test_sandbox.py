@@ -672,19 +672,22 @@ async def test_where_it_is_refused_and_required_nothing_is_installed(tmp_path: P
         assert not (folder / "made").exists() and not engine.home.app_venv("lamp").exists()
 
 
-async def test_by_default_nothing_is_different(tmp_path: Path) -> None:
-    async with Engine(make_home(tmp_path / "home")) as engine:
+@pytest.mark.parametrize("apart", [True, False])
+async def test_apps_are_kept_apart_unless_the_configuration_says_otherwise(
+    tmp_path: Path, bwrap: str, apart: bool
+) -> None:
+    async with Engine(make_home(tmp_path / "home") if apart else home_of(tmp_path, "off")) as engine:
         make_app(engine.home.root, "lamp")
         await found(engine, "lamp")
         record = await command(engine, "lamp", "start")
         assert record.status is Status.RUNNING and record.warnings == []
         assert record.runtime_info.process_id is not None
         stat = read_stat(record.runtime_info.process_id)
-        assert stat is not None and stat.parent == os.getpid()
+        assert stat is not None and (stat.parent != os.getpid()) is apart
 
 
 def test_the_variable_wins_over_the_configuration_and_is_checked() -> None:
-    assert sandbox.sandbox_mode(Config(), {}) == "off"
+    assert sandbox.sandbox_mode(Config(), {}) == "auto"
     assert sandbox.sandbox_mode(Config(), {"HHTUI_SANDBOX": "required"}) == "required"
     with pytest.raises(InvalidInputError, match="must be off, auto or required, got 'on'"):
         sandbox.sandbox_mode(Config(), {"HHTUI_SANDBOX": "on"})
