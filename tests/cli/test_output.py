@@ -213,7 +213,8 @@ def test_ctrl_c_while_an_app_starts_leaves_it_starting(own: EngineProcess) -> No
 def test_following_shows_what_is_written_and_survives_a_reload(own: EngineProcess, tmp_path: Path) -> None:
     from tests.engine.homes import make_app
 
-    pipe = tmp_path / "say"
+    pipe = own.home.app_data("talker") / "say"
+    pipe.parent.mkdir(parents=True)
     pipe.touch()
     make_app(own.root, "talker", f"exec tail -n +1 -f {pipe}")
     own.start()

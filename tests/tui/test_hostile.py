@@ -75,7 +75,8 @@ def engine(tmp_path: Path) -> Iterator[EngineProcess]:
     root = make_home(tmp_path / "home", redis={"embedded": "always"}, **{f"evil{ALL}": ALL})
     folder = make_app(
         root, "evil", name=f"Evil{TEXT}", description=TEXT, version=TEXT[:90], command=[sys.executable, "evil.py"],
-        autostart=True, endpoints={"health": "/health"}, environment={"EVIL": TEXT}, **{TEXT: TEXT},
+        autostart=True, endpoints={"health": "/health"}, environment={"EVIL": TEXT},
+        permissions={"files": ["{app_dir}:rw"]}, **{TEXT: TEXT},
     )  # fmt: skip
     (folder / "evil.py").write_text(PROGRAM)
     (folder / "texts.json").write_text(json.dumps([ALL, NAME, BOMB]))

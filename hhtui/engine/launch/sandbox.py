@@ -203,7 +203,7 @@ class Sandbox:
         network = ("--unshare-net",) if self.permissions.network == "none" else ()
         return [
             self.bwrap, *_KEPT_APART, *network, "--new-session",
-            *self._system(), *self._devices(), *self._program(program), *self._files(covered),
+            *self._system(), *self._devices(), *self._program(program, covered), *self._files(covered),
             *(word for path in covered for word in ("--size", str(_COVER_BYTES), "--tmpfs", path)),
             *_interpreter(self.python, covered), *self._own(), *self._reads(covered),
             *(word for path in covered for word in ("--remount-ro", path)),
@@ -241,11 +241,17 @@ class Sandbox:
                 "--dev-bind-try", sorted(f"/dev/{name}" for name in os.listdir("/dev") if wanted.match(name))
             )
 
-    def _program(self, program: str) -> Iterator[str]:
-        """The program that its command names, where the system does not hold it."""
-        real = os.path.realpath(program)
-        if not _is_shared(real) and not any(_within(real, own) for own in _both([self.folder, self.python.parent])):
-            yield from _each("--ro-bind-try", dict.fromkeys((program, real)))
+    def _program(self, program: str, covered: Collection[str]) -> Iterator[str]:
+        """The program that its command names, where the system does not hold it; of a virtual environment's, all."""
+        own = _both([self.folder, self.python.parent])
+        paths = [path for path in dict.fromkeys((program, os.path.realpath(program))) if not _is_shared(path)]
+        if not paths or any(_within(path, folder) for path in paths for folder in own):
+            return
+        venv = Path(program).parent.parent
+        if venv.joinpath("pyvenv.cfg").is_file():
+            yield from (*_interpreter(Path(program), covered), *_one("--ro-bind-try", str(venv)))
+        else:
+            yield from _each("--ro-bind-try", paths)
 
     def _files(self, covered: Collection[str]) -> Iterator[str]:
         for path, writable in self.permissions.paths:

@@ -591,6 +591,20 @@ async def test_no_app_makes_the_calls_that_the_unit_allows_for_the_sake_of_bubbl
     assert str(["ENOSYS"] * 7) in log.read_text()
 
 
+async def test_a_command_may_name_a_program_in_a_virtual_environment_elsewhere(engine: Engine, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    (module,) = (path for path in (tmp_path / "venv/lib").rglob("site-packages"))
+    (module / "own.py").write_text("NAME = 'of the environment'\n")
+    python = str(tmp_path / "venv/bin/python")
+    script = "import own, pathlib, os; pathlib.Path(os.environ['HOMEHELPER_DATA_DIR'], 'seen').write_text(own.NAME)"
+    make_app(engine.home.root, "lamp", command=[python, "-c", script], restart="never")
+    await found(engine, "lamp")
+    await command(engine, "lamp", "start")
+    seen = data(engine, "lamp") / "seen"
+    await until(lambda: seen.exists() and seen.read_text())
+    assert seen.read_text() == "of the environment"
+
+
 async def test_without_a_network_there_is_none(engine: Engine) -> None:
     script = 'cat /proc/net/dev > "$HOMEHELPER_DATA_DIR/seen"; exec sleep 1000'
     make_app(engine.home.root, "lamp", script, permissions={"network": "none", "devices": ["none"]})
