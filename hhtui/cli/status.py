@@ -258,6 +258,7 @@ def _details(record: dict[str, Any], info: dict[str, Any], engine: dict[str, Any
         ("restarts", text_of(info.get("restarts"))),
         ("last exit", ended),
         ("uses", ", ".join(filter(None, used))),
+        ("may", "; ".join(text_of(words) for words in info.get("may") or [])),
         ("autostart", enabled),
         ("update", text_of(info.get("update_available"))),
         ("folder", text_of(record.get("path"))),

@@ -76,6 +76,7 @@ class App(NamedTuple):
     environment: tuple[str, ...] = ()
     environment_changed: tuple[str, ...] = ()
     schedule: Document = _NOTHING
+    may: tuple[str, ...] = ()
     usage: Usage = Usage()
 
 
@@ -239,6 +240,7 @@ def app_of(document: Document) -> App:
         environment=_texts(info, "environment"),
         environment_changed=_texts(info, "environment_changed"),
         schedule=_object(info, "schedule"),
+        may=_texts(info, "may"),
         usage=_usage(_object(info, "resource_usage")),
     )
 

@@ -115,6 +115,7 @@ class RuntimeInfo(_Kept):
     ``wanted_boot`` is the boot that ``wanted`` is for; None: for all, as a user's stop is. ``pending`` was asked for,
     is remembered and not yet carried out; ``refused`` says why the last one was not. ``waits_for``: it failed for want
     of this, and is started when it is there.
+    ``may`` says in words what its last start may do: what it is permitted, or that it is not kept apart.
     ``update_available`` says which newer version is there, None if none is known of.
     ``mcp_port`` is the second port of an app that asks for one. ``name_url`` is its page by the gateway that is on.
     ``manifest_changed``: the living process was started with another manifest, restart to apply. ``code_changed``: the
@@ -148,6 +149,7 @@ class RuntimeInfo(_Kept):
     name_url: str | None = None
     install_progress: str | None = None
     update_available: str | None = None
+    may: list[str] = Field(default_factory=list)
     manifest_changed: bool = False
     code_changed: bool = False
     environment: list[str] = Field(default_factory=list)

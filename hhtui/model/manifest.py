@@ -243,6 +243,7 @@ class Setting(_Part):
 
 # What stands for the app's own folder among the files of its permissions.
 OWN_FOLDER = "{app_dir}"
+NOT_APART = "everything that the engine's user may: it is not kept apart"
 Device = Literal["gpio", "i2c", "spi", "video", "serial", "usb", "none", "all"]
 
 
@@ -341,8 +342,10 @@ class Permissions(_Part):
     def words(self) -> list[str]:
         """One line for people for each thing that it may beyond reading the system and its own files."""
         if self.system:
-            return ["everything that the engine's user may: it is not kept apart"]
+            return [NOT_APART]
         found = [f"{'reads and writes' if writable else 'reads'} {path}" for path, writable in self.paths]
+        if not found and not self.apps:
+            found.append("reads the system and its own files alone")
         if self.own_folder:
             found.append("changes its own folder")
         found += [f"reads the data of {app_id}" for app_id in self.apps]
@@ -350,7 +353,7 @@ class Permissions(_Part):
             found.append("starts and stops apps and reads all logs")
         if "none" not in self.devices and self.devices:
             found.append("devices: all" if "all" in self.devices else f"devices: {', '.join(self.devices)}")
-        return [*found, "no network" if self.network == "none" else "the network"]
+        return [*found, "no network" if self.network == "none" else "sees the network"]
 
 
 def _path_of(entry: str) -> tuple[str, bool]:

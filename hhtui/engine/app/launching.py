@@ -35,6 +35,7 @@ from hhtui.engine.launch.sandbox import (
 from hhtui.engine.process.tcp_table import Obstacle, obstacle
 from hhtui.errors import ConflictError, HomeHelperError
 from hhtui.model.app import Status, Verb, WaitsFor
+from hhtui.model.manifest import NOT_APART
 from hhtui.model.redis import RedisAccess, RedisGrants
 from hhtui.paths import MANIFEST_NAME, MAX_SOCKET_PATH
 from hhtui.text import sanitise
@@ -256,7 +257,9 @@ class Launching:
         )
         app.note(environment=sorted(launch.declared.values))
         app.notice("environment", "; ".join(launch.declared.warnings) or None)
-        return replace(launch, sandbox=await self._sandbox(found, manifest, launch, access))
+        sandbox = await self._sandbox(found, manifest, launch, access)
+        app.note(may=sandbox.permissions.words if sandbox is not None else [NOT_APART])
+        return replace(launch, sandbox=sandbox)
 
     async def _sandbox(
         self, found: FoundApp, manifest: Manifest, launch: Launch, access: RedisAccess | None

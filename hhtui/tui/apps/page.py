@@ -276,7 +276,9 @@ class AppPage(HomeScreen):
             say("Last exit", f"{sanitise(app.exit.words, 300)} ({words.local_time(app.exit.at, '%Y-%m-%d %H:%M:%S')})")
             for text in app.exit.stderr[-_LAST_LINES:]:
                 lines.append([(" " * (_LABEL + 1), looks.dim), (sanitise(text, width - _LABEL), looks.dim)])
-        if isinstance(asked := app.manifest.get("permissions"), dict) and (allowed := _allowed(asked)):
+        asked = app.manifest.get("permissions")
+        asked = asked if isinstance(asked, dict) else {}
+        if allowed := sanitise("; ".join(app.may), 500) or (_allowed(asked) if asked else ""):
             say("May", allowed, looks.bad if asked.get("system") else looks.text)
         if app.schedule:
             say("Schedule", _schedule_words(app.schedule))
@@ -371,7 +373,7 @@ def _allowed(asked: Mapping[str, Any]) -> str:
     from hhtui.model.manifest import Permissions  # of hardly any app
 
     with suppress(ValueError):
-        return sanitise(", ".join(Permissions.model_validate(asked).words), 500)
+        return sanitise("; ".join(Permissions.model_validate(asked).words), 500)
     return ""
 
 

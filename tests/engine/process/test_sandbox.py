@@ -33,7 +33,7 @@ from hhtui.engine.process.identity import read_stat
 from hhtui.errors import InvalidInputError
 from hhtui.model.app import Status
 from hhtui.model.config import Config
-from hhtui.model.manifest import parse_manifest
+from hhtui.model.manifest import NOT_APART, parse_manifest
 from tests.engine.engine_process import engine_process, eventually
 from tests.engine.homes import alive, command, make_app, make_home, until
 
@@ -397,12 +397,12 @@ async def test_what_an_app_asks_is_shown_before_it_is_added_and_updated() -> Non
         {"name": "x", "type": "service", "permissions": {"files": ["/media/usb:rw", "/srv"], "devices": ["gpio"]}}
     )
     asked = manifest.asked_permissions
-    assert asked == ["reads and writes /media/usb", "reads /srv", "devices: gpio", "the network"]
+    assert asked == ["reads and writes /media/usb", "reads /srv", "devices: gpio", "sees the network"]
     assert any(line.split() == ["may", *", ".join(asked).split()] for line in preview_lines({"permissions": asked}))
     assert "  may        devices: gpio" in exchange_lines({"permissions": ["devices: gpio"]})
     among, _ = parse_manifest({"name": "x", "type": "service", "permissions": {"apps": ["lamp"], "control": True}})
     assert among.asked_permissions == [
-        "reads the data of lamp", "starts and stops apps and reads all logs", "devices: all", "the network",
+        "reads the data of lamp", "starts and stops apps and reads all logs", "devices: all", "sees the network",
     ]  # fmt: skip
     whole, _ = parse_manifest({"name": "x", "type": "service", "permissions": {"system": True}})
     assert whole.asked_permissions == ["everything that the engine's user may: it is not kept apart"]
@@ -698,6 +698,8 @@ async def test_apps_are_kept_apart_unless_the_configuration_says_otherwise(
         assert record.runtime_info.process_id is not None
         stat = read_stat(record.runtime_info.process_id)
         assert stat is not None and (stat.parent != os.getpid()) is apart
+        alone = ["reads the system and its own files alone", "devices: all", "sees the network"]
+        assert record.runtime_info.may == (alone if apart else [NOT_APART])
 
 
 def test_the_variable_wins_over_the_configuration_and_is_checked() -> None:

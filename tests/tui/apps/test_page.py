@@ -49,7 +49,7 @@ async def test_the_page_says_in_words_what_the_app_is_permitted() -> None:
         session.transport.emit(fake.event(50, "app_changed", "garden"))
         await session.on("garden")
         await session.press("enter")
-        await session.shows("reads the data of thermometer, starts and stops apps and reads all logs, the network")
+        await session.shows("reads the data of thermometer; starts and stops apps and reads all logs; sees the network")
 
 
 async def test_the_page_shows_what_the_app_takes_on_its_disks_as_it_is_counted() -> None:
