@@ -241,6 +241,8 @@ class Setting(_Part):
         return value if isinstance(value, str) else json.dumps(value)
 
 
+# An app sees these in any case, or never.
+_SYSTEM_FOLDERS = frozenset({"usr", "bin", "sbin", "lib", "lib32", "lib64", "etc", "opt", "nix", "sys", "proc", "dev"})
 # What stands for the app's own folder among the files of its permissions.
 OWN_FOLDER = "{app_dir}"
 NOT_APART = "everything that the engine's user may: it is not kept apart"
@@ -317,9 +319,9 @@ class Permissions(_Part):
         if self.system:
             return allowed
         files = [
-            f"{path}:rw" if writable and allowed._may(path, write=True) else path
+            f"{path}:rw" if writable and allowed.reads(path, write=True) else path
             for path, writable in map(_path_of, self.files)
-            if allowed._may(path)
+            if allowed.reads(path)
         ]
         devices = [device for device in self.devices if device in allowed.devices]
         if "all" in allowed.devices or "all" in self.devices:
@@ -332,8 +334,9 @@ class Permissions(_Part):
             return self
         return self.model_copy(update={**given, "devices": devices or ["none"]})
 
-    def _may(self, path: str, *, write: bool = False) -> bool:
-        return any(
+    def reads(self, path: str, *, write: bool = False) -> bool:
+        """Whether it may read ``path``, or also ``write`` there."""
+        return self.system or any(
             (path == own or path.startswith(f"{own}/")) and (writable or not write)
             for own, writable in map(_path_of, self.files)
         )
@@ -354,6 +357,18 @@ class Permissions(_Part):
         if "none" not in self.devices and self.devices:
             found.append("devices: all" if "all" in self.devices else f"devices: {', '.join(self.devices)}")
         return [*found, "no network" if self.network == "none" else "sees the network"]
+
+
+def _is_elsewhere(word: str) -> bool:
+    return (
+        word.startswith("/")
+        and word.count("/") > 1
+        and not word.startswith("//")
+        and os.path.normpath(word) == word
+        and word.split("/")[1] not in _SYSTEM_FOLDERS
+        and "\0" not in word
+        and "{" not in word
+    )
 
 
 def _path_of(entry: str) -> tuple[str, bool]:
@@ -612,9 +627,16 @@ class Manifest(_Part):
         return self.on_demand if self.on_demand is not None else self.type is AppType.STREAMLIT
 
     @property
+    def named_files(self) -> list[str]:
+        """The paths of files that its command names, where the system is not: it is to read these, too."""
+        words = (*(self.command or [])[1:], *(self.args or ()))
+        return [word for word in dict.fromkeys(words) if _is_elsewhere(word)]
+
+    @property
     def asked_permissions(self) -> list[str]:
         """What it says that it has to be allowed, in words; [] for one that says nothing."""
-        return self.permissions.words if "permissions" in self.model_fields_set else []
+        named = [f"reads {path}" for path in self.named_files]
+        return [*named, *(self.permissions.words if "permissions" in self.model_fields_set else [])]
 
     @property
     def asked_secrets(self) -> list[str]:

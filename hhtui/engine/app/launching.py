@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from hhtui.engine.app.announcements import announce_progress
-from hhtui.engine.app.permissions import keeps_folder, with_folder
+from hhtui.engine.app.permissions import in_force, keeps_folder
 from hhtui.engine.app.record import keep_folder
 from hhtui.engine.app.state import CannotSpawn, DependencyFailed, Installed, Prepared, Waits
 from hhtui.engine.discovery.dependencies import problem as dependency_problem
@@ -286,6 +286,8 @@ class Launching:
         if bwrap is None:
             keep_folder(app.record)
             return None
+        hidden = hidden_places(app.tools.home, config)
+        permissions = in_force(found, manifest, app.record, hidden)
         socket = urlsplit(access.url).path if access is not None and access.url.startswith("unix:") else ""
         declared = launch.declared.values
         return Sandbox(
@@ -295,8 +297,8 @@ class Launching:
             app.tools.home.app_data(app.app_id),
             app.tools.home.app_logs(app.app_id),
             app.tools.installer.python(app.app_id),
-            hidden_places(app.tools.home, config),
-            with_folder(manifest.permissions) if keeps else manifest.permissions,
+            hidden,
+            permissions,
             frozenset(declared),
             leading_elsewhere(launch.inherited, declared),
             (unquote(socket),) if socket else (),

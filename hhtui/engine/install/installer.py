@@ -263,7 +263,7 @@ class Installer:
         if sandbox is not None:
             cache = building / _CACHE
             settings, files = owners_settings(environment, sandbox.declared)
-            files += [uv] if uv is not None else []
+            files += [*([uv] if uv is not None else []), *plan.local]
             packages = sandbox.for_setup(building, _tmp(building), base_python(), files)
             commands = packages.with_own_folder()
             # Who builds a package from a folder leaves in it what setuptools makes there.

@@ -105,6 +105,37 @@ async def test_a_manifest_that_comes_to_ask_for_more_is_not_given_it_until_the_o
     assert (place / "new").exists()
 
 
+async def test_a_file_that_its_command_names_is_read_and_another_one_only_if_the_owner_says_so(
+    engine: Engine, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    first, second = tmp_path / "elsewhere/first", tmp_path / "elsewhere/second"
+    for path in (first, second):
+        path.write_text("true")
+    secret = engine.home.secrets_env
+    secret.write_text("KEY=private\n")
+
+    def name(*paths: Path) -> None:
+        script = "for path; do cat $path >> $HOMEHELPER_DATA_DIR/seen; done; date +%N > $HOMEHELPER_DATA_DIR/ran"
+        words = ["/bin/sh", "-c", f"{script}; exec sleep 1000", "sh", *map(str, paths)]
+        make_app(engine.home.root, "lamp", command=words)
+
+    name(first, secret)
+    await until(lambda: engine.fleet.supervisors.get("lamp"))
+    await started(engine)
+    seen = engine.home.app_data("lamp") / "seen"
+    assert seen.read_text() == "true"
+    assert engine.app("lamp").runtime_info.may[0] == f"reads {first}"
+    name(first, second)
+    await until(lambda: any(f"permissions.files={second}` allows" in line for line in engine.app("lamp").warnings))
+    await started(engine)
+    assert seen.read_text() == "truetrue"
+    await engine.app_settings.change("lamp", {"permissions": {"files": [str(second)]}})
+    assert engine.app("lamp").warnings == []
+    await started(engine)
+    assert seen.read_text() == "truetruetruetrue"
+
+
 async def test_what_is_agreed_to_outlives_the_engine(tmp_path: Path) -> None:
     root = home_of(tmp_path)
     async with Engine(root) as engine:
