@@ -108,7 +108,7 @@ class ProcessConfig(_Section):
         "stop", description="What becomes of the apps when the engine is stopped: stop, or leave them running."
     )
     sandbox: Literal["off", "auto", "required"] = Field(
-        "auto", description="Apps kept apart: off, auto where this machine can, or required for an app to start."
+        "off", description="Apps kept apart: off, auto where this machine can, or required for an app to start."
     )
 
 

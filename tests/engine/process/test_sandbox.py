@@ -687,10 +687,8 @@ async def test_where_it_is_refused_and_required_nothing_is_installed(tmp_path: P
 
 
 @pytest.mark.parametrize("apart", [True, False])
-async def test_apps_are_kept_apart_unless_the_configuration_says_otherwise(
-    tmp_path: Path, bwrap: str, apart: bool
-) -> None:
-    async with Engine(make_home(tmp_path / "home") if apart else home_of(tmp_path, "off")) as engine:
+async def test_apps_are_kept_apart_where_the_configuration_says_so(tmp_path: Path, bwrap: str, apart: bool) -> None:
+    async with Engine(home_of(tmp_path, "auto") if apart else make_home(tmp_path / "home")) as engine:
         make_app(engine.home.root, "lamp")
         await found(engine, "lamp")
         record = await command(engine, "lamp", "start")
@@ -703,7 +701,7 @@ async def test_apps_are_kept_apart_unless_the_configuration_says_otherwise(
 
 
 def test_the_variable_wins_over_the_configuration_and_is_checked() -> None:
-    assert sandbox.sandbox_mode(Config(), {}) == "auto"
+    assert sandbox.sandbox_mode(Config(), {}) == "off"
     assert sandbox.sandbox_mode(Config(), {"HHTUI_SANDBOX": "required"}) == "required"
     with pytest.raises(InvalidInputError, match="must be off, auto or required, got 'on'"):
         sandbox.sandbox_mode(Config(), {"HHTUI_SANDBOX": "on"})
