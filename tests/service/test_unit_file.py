@@ -53,7 +53,7 @@ def test_the_system_service_is_exposed_as_little_as_keeping_apps_apart_allows(tm
     as_written = exposure(tmp_path, system_unit())
     drop_in = SECURITY_PAGE.read_text().partition("takes it back by a drop-in")[2].split("```")[1]
     taken_back = exposure(tmp_path, system_unit() + drop_in.removeprefix("ini\n"))
-    assert as_written <= 3.5 and taken_back <= 2.5
+    assert as_written <= 3.7 and taken_back <= 2.5
 
 
 def exposure(tmp_path: Path, text: str) -> float:
