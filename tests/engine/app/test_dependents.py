@@ -86,7 +86,8 @@ async def test_a_restart_that_a_user_asked_for_restarts_no_dependent(engine: Eng
 
 
 async def test_a_dependency_in_its_backoff_is_waited_for_and_not_pressed(engine: Engine) -> None:
-    marker = engine.home.root / "mended"
+    marker = engine.home.app_data("database") / "mended"
+    marker.parent.mkdir(parents=True)
     script = f"test -e {marker} || exit 1; {PATIENT}"
     policy = {"backoff_seconds": 0.4, "max_backoff_seconds": 0.4, "max_restarts": 100}
     make_app(engine.home.root, "database", script, restart=policy)

@@ -80,8 +80,13 @@ def in_archive(archive: Path) -> str:
 
 def test_a_secret_that_two_apps_use_and_that_is_rotated_is_found_in_its_file_alone(tmp_path: Path) -> None:
     root = make_home(tmp_path / "home", redis={"embedded": "always"})
-    make_app(root, "lamp", 'echo "$API" > given; exec sleep 1000', environment={"API": "Bearer ${TOKEN}"})
-    crash = 'echo "$TOKEN" > given; echo "bad token $TOKEN" >&2; exit 3'
+    make_app(
+        root,
+        "lamp",
+        'echo "$API" > "$HOMEHELPER_DATA_DIR/given"; exec sleep 1000',
+        environment={"API": "Bearer ${TOKEN}"},
+    )
+    crash = 'echo "$TOKEN" > "$HOMEHELPER_DATA_DIR/given"; echo "bad token $TOKEN" >&2; exit 3'
     make_app(root, "door", crash, config={"requires_secrets": ["TOKEN"]}, restart="never")
     engine = EngineProcess(root).start()
     client = engine.client
@@ -94,7 +99,7 @@ def test_a_secret_that_two_apps_use_and_that_is_rotated_is_found_in_its_file_alo
                 client.command(app_id, "restart", wait=20)
             # Both were given it; what they themselves write is theirs.
             for app_id, start in (("lamp", "Bearer "), ("door", "")):
-                given = root / "apps" / app_id / "given"
+                given = root / "data" / app_id / "given"
                 assert given.read_text() == f"{start}{value}\n"
                 given.unlink()
         listed = {info["name"]: info for info in client.secrets()}
@@ -162,7 +167,7 @@ def test_secrets_are_set_listed_and_removed_without_an_engine(own: EngineProcess
 def test_a_setting_secret_that_was_set_by_its_name_is_no_other_apps(own: EngineProcess) -> None:
     """Not while its app's manifest is broken, nor when its author takes the setting away."""
     key = {"KEY": {"secret": True}}
-    make_app(own.root, "lamp", 'echo "$KEY" > given; exec sleep 1000', settings=key)
+    make_app(own.root, "lamp", 'echo "$KEY" > "$HOMEHELPER_DATA_DIR/given"; exec sleep 1000', settings=key)
     make_app(own.root, "spy", config={"requires_secrets": ["LAMP__KEY"]})
     make_app(own.root, "sneak", environment={"A": "${LAMP__KEY}"})
     client = own.start().client
@@ -192,5 +197,5 @@ def test_a_setting_secret_that_was_set_by_its_name_is_no_other_apps(own: EngineP
     wait_for(declared)
     spies_fail()
     assert client.command("lamp", "start", wait=20)["status"] == "running"
-    given = own.root / "apps" / "lamp" / "given"
+    given = own.root / "data" / "lamp" / "given"
     wait_for(lambda: given.exists() and given.read_text() == f"{SECOND}\n")

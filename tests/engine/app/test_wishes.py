@@ -264,7 +264,8 @@ STUBBORN = "trap '' TERM; while :; do sleep 0.05; done"
 async def brought_to(engine: Engine, moment: str, app_id: str = "lamp") -> None:
     """An app at that moment, which lasts for at least half a second."""
     home = engine.home.root
-    flag = home / f"crash-{app_id}"
+    flag = engine.home.app_data(app_id) / "crash"
+    flag.parent.mkdir(parents=True)
     script, manifest = "exec sleep 1000", {"restart": {"backoff_seconds": 1.0}, "stop": {"timeout_seconds": 0.7}}
     if moment == "installing":
         manifest["setup_commands"] = {"slow": "sleep 1"}  # type: ignore[assignment]
@@ -282,7 +283,8 @@ async def brought_to(engine: Engine, moment: str, app_id: str = "lamp") -> None:
     elif moment == "cleaning up":
         flag.touch()
         script = f"test -e {flag} || exec sleep 1000; (trap '' TERM; while :; do sleep 0.05; done) & sleep 0.3; exit 7"
-        manifest["restart"] = {"policy": "never"}
+        # In a sandbox there is nothing to clean up: all of it ends with the process.
+        manifest |= {"restart": {"policy": "never"}, "permissions": {"system": True}}
     make_app(home, app_id, script, **manifest)
     await until(lambda: engine.fleet.supervisors.get(app_id))
     if moment == "discovered":

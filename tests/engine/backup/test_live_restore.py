@@ -73,11 +73,13 @@ def private_redis(engine: EngineProcess) -> redis.Redis:
 def engine(tmp_path: Path) -> Iterator[EngineProcess]:
     """``lamp`` runs while the flag is there, ``door`` is stopped and enabled."""
     root = make_home(tmp_path / "home")
-    flag = tmp_path / "flag"
+    flag = tmp_path / "outside" / "flag"
+    flag.parent.mkdir()
     flag.touch()
     make_app(
-        root, "lamp", f'test -e {flag} && exec sleep 1000; echo "no flag" >&2; exit 3', restart={"policy": "never"}
-    )
+        root, "lamp", f'test -e {flag} && exec sleep 1000; echo "no flag" >&2; exit 3', restart={"policy": "never"},
+        permissions={"files": [str(flag.parent)]},
+    )  # fmt: skip
     make_app(root, "door")
     with engine_process(root) as running:
         running.client.command("lamp", "start", wait=20)
@@ -128,7 +130,7 @@ def test_a_wiped_home_restored_has_the_same_apps_ports_settings_keys_and_data(tm
 
 def test_a_restore_whose_app_does_not_run_is_taken_back(engine: EngineProcess, tmp_path: Path) -> None:
     archive = backed_up(engine)
-    (tmp_path / "flag").unlink()
+    (tmp_path / "outside" / "flag").unlink()
     engine.client.command("lamp", "stop", wait=20)
     note = engine.root / "data" / "lamp" / "newer"
     note.write_text("newer")
@@ -145,9 +147,11 @@ def test_a_restore_whose_app_does_not_run_is_taken_back(engine: EngineProcess, t
 def test_an_app_that_cannot_be_installed_now_is_no_reason_to_take_a_restore_back(
     engine: EngineProcess, tmp_path: Path
 ) -> None:
-    network = tmp_path / "network"
+    network = tmp_path / "outside" / "network"
     network.touch()
-    make_app(engine.root, "net", setup_commands={"fetch": f"test -e {network} || {{ echo no network; exit 3; }}"})
+    setup = f"test -e {network} || {{ echo no network; exit 3; }}"
+    permissions = {"files": [str(network.parent)]}
+    make_app(engine.root, "net", setup_commands={"fetch": setup}, permissions=permissions)
     engine.wait_status("net", "discovered")
     engine.client.command("net", "start", wait=30)
     engine.wait_status("net", "running")

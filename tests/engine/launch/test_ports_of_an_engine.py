@@ -111,14 +111,14 @@ async def restarted_is_elsewhere(engine: Engine, app_id: str, port: int) -> None
 
 async def test_a_crash_is_answered_on_a_port_of_the_new_range(tmp_path: Path) -> None:
     home = make_home(tmp_path / "home")
-    make_app(home, "lamp", 'echo "$PORT" >> ports; sleep 1000')
+    make_app(home, "lamp", 'echo "$PORT" >> "$HOMEHELPER_DATA_DIR/ports"; sleep 1000')
     first = free_ports(5)
     async with Engine(home) as engine:
         await started(engine, "lamp")
         before = port_of(engine, "lamp")
         await engine.settings.change({"process_manager": {"port_range": {"start": first, "end": first + 4}}})
         os.kill(engine.app("lamp").runtime_info.process_id or 0, signal.SIGKILL)
-        told = home / "apps" / "lamp" / "ports"
+        told = home / "data" / "lamp" / "ports"
         await until(lambda: told.read_text().split() == [str(before), str(first)])
 
 

@@ -72,13 +72,13 @@ async def on_the_small_disk(tmp_path: Path) -> None:
         data = engine.home.app_data("lamp")
         before = (data / "written-by").read_text()
         for leave in (0, 100 * 1024):  # where the build ends, where its data are copied or the journal is written
-            setup = f"{sys.executable} -c {shlex.quote(_FILL)} {disk} {leave}"
+            setup = f'python3 -c {shlex.quote(_FILL)} "$HOMEHELPER_DATA_DIR" {leave}'
             release(repository, f"2.{leave}", setup_commands={"fill": setup})
             job = engine.updating.update("lamp", UpdateRequest(yes=True), "test")
             await engine.jobs.waited(job, 120)
             assert job.state == "failed" and job.error is not None and "No space left on device" in job.error
             assert "\n" not in job.error and engine.app("lamp").version == "1.0"
-            (disk / "fill").unlink()
+            (data / "fill").unlink()
             assert (data / "written-by").read_text() == before
             left = [engine.home.incoming_dir, engine.home.revisions_dir, engine.home.updates_dir]
             assert [path for folder in left if folder.is_dir() for path in folder.iterdir()] == []
