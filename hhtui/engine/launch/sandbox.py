@@ -243,11 +243,12 @@ class Sandbox:
 
     def _program(self, program: str, covered: Collection[str]) -> Iterator[str]:
         """The program that its command names, where the system does not hold it; of a virtual environment's, all."""
-        if any(_within(program, folder) for folder in _both([self.python.parent])):
+        environment = _both([self.python.parent])
+        if any(_within(program, folder) for folder in environment):
             return
-        own = _both([self.folder, self.python.parent])
-        paths = [path for path in dict.fromkeys((program, os.path.realpath(program))) if not _is_shared(path)]
-        paths = [path for path in paths if not any(_within(path, folder) for folder in own)]
+        shown = (*_both([self.folder]), *environment)
+        paths = [path for path in _both([Path(program)]) if not _is_shared(path)]
+        paths = [path for path in paths if not any(_within(path, folder) for folder in shown)]
         venv = Path(program).parent.parent
         if program in paths and venv.joinpath("pyvenv.cfg").is_file():
             yield from (*_interpreter(Path(program), covered), *_one("--ro-bind-try", str(venv)))
