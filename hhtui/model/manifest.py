@@ -635,8 +635,8 @@ class Manifest(_Part):
     @property
     def asked_permissions(self) -> list[str]:
         """What it says that it has to be allowed, in words; [] for one that says nothing."""
-        named = [f"reads {path}" for path in self.named_files]
-        return [*named, *(self.permissions.words if "permissions" in self.model_fields_set else [])]
+        words = self.permissions.words if "permissions" in self.model_fields_set else []
+        return words if self.permissions.system else [*words, *(f"reads {path}" for path in self.named_files)]
 
     @property
     def asked_secrets(self) -> list[str]:

@@ -287,7 +287,7 @@ class Launching:
             keep_folder(app.record)
             return None
         hidden = hidden_places(app.tools.home, config)
-        permissions = in_force(found, manifest, app.record, hidden)
+        permissions = in_force(manifest, app.record, hidden, keeps=keeps)
         socket = urlsplit(access.url).path if access is not None and access.url.startswith("unix:") else ""
         declared = launch.declared.values
         return Sandbox(

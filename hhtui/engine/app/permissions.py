@@ -23,7 +23,8 @@ def asked(found: FoundApp) -> dict[str, Any]:
     author = (found.by_author or found).manifest
     if author is None:
         return {}
-    permissions = author.permissions.model_dump(mode="json", exclude_unset=True)
+    silent = "permissions" not in author.model_fields_set
+    permissions = {} if silent else author.permissions.model_dump(mode="json", exclude_unset=True)
     if named := author.named_files:
         permissions["files"] = [*permissions.get("files", ()), *named]
     return permissions
@@ -35,8 +36,11 @@ def as_agreed(found: FoundApp, record: AppRecord) -> FoundApp:
     author, manifest = (found.by_author or found).manifest, found.manifest
     if author is None or manifest is None:
         return found
+    wanted = asked(found)
     if record.allowed is None:
-        allow(record, asked(found))
+        allow(record, wanted)
+    if record.allowed == wanted:
+        return found
     agreed = _agreed(record)
     part = author.permissions.within(agreed)
     by_owner = found.owner.permissions.model_dump(exclude_unset=True) if found.owner.permissions is not None else {}
@@ -44,6 +48,8 @@ def as_agreed(found: FoundApp, record: AppRecord) -> FoundApp:
     more = {name: getattr(author.permissions, name) for name in names}
     more = {name: value for name, value in more.items() if getattr(part, name) != value}
     permissions = part.model_copy(update=by_owner)
+    if permissions.system:
+        return found
     if hidden := [path for path in author.named_files if not (agreed.reads(path) or permissions.reads(path))]:
         more["files"] = [*(more.get("files") or permissions.files), *hidden]
     if not more:
@@ -61,12 +67,13 @@ def as_agreed(found: FoundApp, record: AppRecord) -> FoundApp:
     )
 
 
-def in_force(found: FoundApp, manifest: Manifest, record: AppRecord, hidden: Iterable[Path]) -> Permissions:
-    """What an app may that is started in a sandbox: ``manifest`` is as agreed, ``hidden`` are the home's own places."""
+def in_force(manifest: Manifest, record: AppRecord, hidden: Iterable[Path], *, keeps: bool) -> Permissions:
+    """What an app may that is started in a sandbox: ``manifest`` is as agreed, ``hidden`` are the home's own places,
+    and it ``keeps`` its folder or not."""
     permissions, agreed = manifest.permissions, _agreed(record)
     more = [path for path in manifest.named_files if agreed.reads(path) and not permissions.reads(path)]
     more = [path for path in more if _is_file_outside(path, hidden)]
-    if keeps_folder(found, record):
+    if keeps:
         more.append(f"{OWN_FOLDER}:rw")
     return permissions.model_copy(update={"files": [*permissions.files, *more]}) if more else permissions
 

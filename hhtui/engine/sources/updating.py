@@ -375,6 +375,7 @@ class Updating:
                 await whatever_happens(self._look_anew())
         except BaseException as error:
             if not self._home.update_journal(app_id).exists():
+                self._fleet.allow(app_id, switch.allowed)
                 await whatever_happens(
                     asyncio.to_thread(_clear, revisions, switch.replaced.number, self._installer, app_id)
                 )

@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from hhtui.engine.engine import Engine
 from hhtui.engine.launch import sandbox
+from hhtui.engine.sources.switch import Switch
 from hhtui.model.app import Status
 from hhtui.model.manifest import Permissions
 from hhtui.model.update import UpdateRequest
@@ -99,6 +100,8 @@ async def test_a_manifest_that_comes_to_ask_for_more_is_not_given_it_until_the_o
     await until(lambda: any(words in line for line in engine.app("lamp").warnings))
     await started(engine)
     assert not (place / "new").exists()
+    await engine.app_settings.change("lamp", {"permissions": {"system": True}})
+    assert not any("allows it" in line for line in engine.app("lamp").warnings)
     await engine.app_settings.change("lamp", {"permissions": {"files": [f"{place}:rw"], "system": False}})
     assert not any("allows it" in line for line in engine.app("lamp").warnings)
     await started(engine)
@@ -212,7 +215,12 @@ async def test_a_new_app_may_not_write_into_its_folder(engine: Engine) -> None:
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="no git on this machine")
-async def test_an_update_that_asks_for_more_asks_again_and_one_that_goes_back_takes_it_back(tmp_path: Path) -> None:
+async def test_an_update_that_asks_for_more_asks_again_and_one_that_goes_back_takes_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_switch: Switch, _home: object) -> None:
+        raise OSError(28, "No space left on device")
+
     repository = Repository(tmp_path / "repository")
     release(repository, "1.0")
     async with Engine(home_of(tmp_path)) as engine:
@@ -230,6 +238,12 @@ async def test_an_update_that_asks_for_more_asks_again_and_one_that_goes_back_ta
         await engine.jobs.waited(job, 120)
         assert job.slug == "update_failed"
         assert engine.app("lamp").allowed == {} and given() == []
+        with monkeypatch.context() as patch:
+            patch.setattr(Switch, "begin", full)
+            release(repository, "2.5", permissions={"files": ["/srv"]})
+            job = engine.updating.update("lamp", UpdateRequest(yes=True), "test")
+            await engine.jobs.waited(job, 120)
+        assert job.state == "failed" and engine.app("lamp").allowed == {}
         release(repository, "3.0", permissions={"files": ["/srv"]})
         job = engine.updating.update("lamp", UpdateRequest(), "test")
         await until(lambda: job.preview is not None, timeout=60)

@@ -406,6 +406,9 @@ async def test_what_an_app_asks_is_shown_before_it_is_added_and_updated() -> Non
     ]  # fmt: skip
     whole, _ = parse_manifest({"name": "x", "type": "service", "permissions": {"system": True}})
     assert whole.asked_permissions == ["everything that the engine's user may: it is not kept apart"]
+    with_file = {"command": ["python3", "/srv/lamp/main.py"], "permissions": {"system": True}}
+    named, _ = parse_manifest({"name": "x", "type": "service", **with_file})
+    assert named.asked_permissions == whole.asked_permissions
     preview = {"permissions": whole.asked_permissions, "whole_system": True}
     alarming = whole_system_line(preview)
     assert alarming in preview_lines(preview) and alarming in exchange_lines(preview)
